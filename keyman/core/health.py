@@ -1,0 +1,72 @@
+"""How a credential is, in one word, and what will happen to it next: for people and monitors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from keyman.core.model import Credential, Observed, Stage, Version
+from keyman.core.situation import Situation
+
+
+class Health(StrEnum):
+    OK = "ok"
+    DUE = "due"
+    ROTATING = "rotating"
+    FAILING = "failing"  #: retrying; the current secret is still good
+    AT_RISK = "at-risk"  #: failing with little time left, or nothing can be filled again
+    DOWN = "down"  #: no usable secret
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    step: str
+    at: datetime
+    reason: str
+
+
+def usable(v: Version | None, now: datetime) -> bool:
+    """May lookups hand it out? Never one that is known to be dead."""
+    if v is None or v.dead_at is not None or v.expired(now):
+        return False
+    return v.stage in (Stage.CURRENT, Stage.PREVIOUS) and not (v.compromised and v.revoke_first)
+
+
+def health(c: Credential, o: Observed | None, now: datetime) -> Health:
+    s = Situation(c, o, now)
+    current = c.current
+    if current is None or not usable(current, now):
+        return Health.DOWN
+    left = current.expires_at - now if current.expires_at else None
+    if s.stuck or s.other_owner:
+        return Health.AT_RISK
+    if c.failures or s.rest_after_giving_up():
+        short = left is not None and left < c.policy.rotate_before / 2
+        return Health.AT_RISK if short else Health.FAILING
+    if c.open_version:
+        return Health.ROTATING
+    return Health.DUE if s.why_due or s.why_replace_now else Health.OK
+
+
+def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
+    """The next step of this credential's life that a person would care about."""
+    s = Situation(c, o, now)
+    if c.open_version:
+        begun = "issue" if c.open_version.stage is Stage.REQUESTED else "promote"
+        return Next(begun, c.retry_at or now, c.last_error or f"version {c.open_version.number}")
+    steps = [Next("retire", s.overlap_ends(v), "overlap") for v in c.all_at(Stage.PREVIOUS)]
+    if c.current and c.current.expires_at:
+        why = s.why_replace_now or s.why_due
+        due = c.policy.rotate_at(c.current.expires_at, c.name)
+        before = f"rotate_before {duration_text(c.policy.rotate_before.total_seconds())}"
+        steps.append(Next("request", now, why) if why else Next("request", due, before))
+    return min(steps, key=lambda step: step.at, default=None)
+
+
+def duration_text(seconds: float) -> str:
+    """The way durations are written in the configuration: 60d, 12h, 90s."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:g}s"

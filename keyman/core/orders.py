@@ -1,0 +1,253 @@
+"""What people may wish, and when a wish has come true.
+
+An order changes what is true in the journal; it never acts. The rules see it and act, so an
+order may land while a step is under way, from any thread or process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from keyman.core.model import (
+    Credential,
+    Observed,
+    Order,
+    OrderKind,
+    OrderState,
+    Place,
+    Stage,
+    State,
+    Version,
+)
+from keyman.core.situation import Situation
+from keyman.core.steps import Request
+from keyman.core.transitions import requested
+from keyman.errors import Conflict, NoUsableSecret, NotAdopted, NotFound, UsageError
+
+MAKES_A_VERSION = (OrderKind.ROTATE, OrderKind.NEW_KEY, OrderKind.ROLLBACK)
+SWITCHES = (OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
+
+
+def record(
+    c: Credential, o: Observed | None, order: Order, *, first: bool = False
+) -> tuple[Credential, Order]:
+    """Write the order down, or join the open one that wishes the same.
+
+    Raises Conflict if it contradicts what is under way, NotAdopted, NotFound (no such version)
+    or NoUsableSecret (nothing to roll back to).
+    """
+    if not c.versions:
+        raise NotAdopted(f"{c.name} has no version yet")
+    same = _joined(c, order)
+    if same is not None:
+        return c, same
+    now = order.recorded_at
+    c = replace(c, failures=0, failed_step=None, retry_at=None, last_error=None, last_hint=None)
+    c = replace(c, doubt_at=now)
+    if order.kind is OrderKind.REVOKE:
+        c, order = _compromise(c, order, first=first)
+    elif order.kind is OrderKind.ROLLBACK:
+        c, order = _roll_back(c, o, order)
+    elif order.kind in SWITCHES:
+        _may_switch(Situation(c, o, now), order)
+    current = c.current
+    order = replace(
+        order,
+        from_version=current.number if current else None,
+        from_slot=current.slot if current else None,
+    )
+    c = settled(replace(c, orders=(*c.orders, order)), o, now)
+    return c, next(known for known in c.orders if known.id == order.id)
+
+
+def _joined(c: Credential, order: Order) -> Order | None:
+    busy = c.order_of(*MAKES_A_VERSION)
+    if order.kind in MAKES_A_VERSION and busy:
+        if busy.kind is order.kind and order.kind is not OrderKind.ROLLBACK:
+            return busy
+        raise Conflict(f"{c.name}: a {busy.kind} is under way", hint="wait until it is done")
+    return None
+
+
+def _compromise(c: Credential, order: Order, *, first: bool) -> tuple[Credential, Order]:
+    for number in order.targets:
+        version = c.version(number)
+        if version is None:
+            raise NotFound(f"{c.name} has no version {number}", hint=f"`keyman history {c.name}`")
+        for v in c.versions:
+            if v.attempt == version.attempt and v.revoked_at is None:
+                since = v.compromised_at or order.recorded_at
+                c = c.with_version(
+                    v.number, compromised_at=since, revoke_first=first or v.revoke_first
+                )
+    return c, order
+
+
+def _roll_back(c: Credential, o: Observed | None, order: Order) -> tuple[Credential, Order]:
+    now = order.recorded_at
+    if c.open_version:
+        raise Conflict(f"{c.name}: a rotation is under way", hint="wait until it is done")
+    source = Situation(c, o, now).spare_to_return_to()
+    if source is None:
+        raise NoUsableSecret(
+            f"{c.name} has no earlier version that can still be used",
+            hint=f"`keyman rotate {c.name}` makes a new one",
+        )
+    step = Request(source.slot, source.handle, source.expires_at, source.number, "rollback")
+    return requested(c, step, o, source.attempt, now), replace(order, targets=(source.number,))
+
+
+def _may_switch(s: Situation, order: Order) -> None:
+    c = s.c
+    if order.slot not in c.spec.slots or c.key_id is None:
+        raise UsageError(
+            f"{c.name} has no slot {order.slot!r}", hint=f"its slots: {', '.join(c.spec.slots)}"
+        )
+    place = Place(c.key_id, order.slot)
+    if c.open_version and c.open_version.place == place:
+        raise Conflict(f"{c.name}: a rotation into {order.slot} is under way")
+    if order.kind is OrderKind.DEACTIVATE and s.depends_on(place):
+        raise Conflict(
+            f"lookups of {c.name} depend on {order.slot}",
+            hint=f"`keyman rotate {c.name}` first, or `keyman revoke {c.name}` if it leaked",
+        )
+
+
+def refused(c: Credential, why: str, now: datetime) -> Credential:
+    """The provider said a definite no: whoever waits is told now; the schedule goes on."""
+    for order in c.orders:
+        if order.open and order.kind is not OrderKind.REVOKE:
+            c = c.with_order(order.id, state=OrderState.FAILED, finished_at=now, error=why)
+    return c
+
+
+def settled(c: Credential, o: Observed | None, now: datetime) -> Credential:
+    """The same record with every open order's progress brought up to date."""
+    s = Situation(c, o, now)
+    orders = tuple(_progress(s, order) if order.open else order for order in c.orders)
+    return replace(c, orders=orders) if orders != c.orders else c
+
+
+def _progress(s: Situation, order: Order) -> Order:
+    if order.kind is OrderKind.REVOKE:
+        return _revocation(s, order)
+    if order.kind in SWITCHES:
+        return _switch(s, order)
+    if order.kind is OrderKind.ROLLBACK:
+        return _return(s, order)
+    return _rotation(s, order)
+
+
+def _rotation(s: Situation, order: Order) -> Order:
+    current = s.current
+    if current and _is_answer(s.c, current, order):
+        return _promoted(s, order, current)
+    if s.stuck and s.c.open_version is None:
+        why = "no slot of the API key can be filled again"
+        return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
+    running = s.c.open_version is not None
+    ends = [s.overlap_ends(v) for v in s.c.all_at(Stage.PREVIOUS)]
+    until = max((end for end in ends if end > s.now), default=None)
+    return replace(
+        order,
+        state=OrderState.RUNNING if running else OrderState.WAITING,
+        until=None if running else until,
+        error=s.c.last_error,
+    )
+
+
+def _is_answer(c: Credential, current: Version, order: Order) -> bool:
+    promoted = current.promoted_at
+    if promoted is None or promoted < order.recorded_at or current.number == order.from_version:
+        return False
+    if order.kind is not OrderKind.NEW_KEY or order.from_version is None:
+        return True
+    before = c.version(order.from_version)
+    return before is None or before.handle != current.handle
+
+
+def _promoted(s: Situation, order: Order, current: Version) -> Order:
+    old = s.c.version(order.from_version) if order.from_version else None
+    return replace(
+        order,
+        state=OrderState.DONE,
+        to_version=current.number,
+        to_slot=current.slot,
+        promoted_at=current.promoted_at,
+        finished_at=current.promoted_at,
+        until=s.overlap_ends(old) if old and old.stage is Stage.PREVIOUS else None,
+        error=None,
+    )
+
+
+def _return(s: Situation, order: Order) -> Order:
+    made = [v for v in s.versions if v.carries in order.targets]
+    mine = next((v for v in reversed(made) if v.requested_at >= order.recorded_at), None)
+    if mine and mine.stage is Stage.CURRENT:
+        return _promoted(s, order, mine)
+    if mine is None or mine.given_up or mine.stage is Stage.REVOKED:
+        why = (mine and mine.given_up) or "the earlier version can no longer be used"
+        return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
+    return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+
+
+def _revocation(s: Situation, order: Order) -> Order:
+    targets = [v for v in s.versions if v.number in order.targets]
+    current = s.current
+    if current and current.promoted_at and current.promoted_at >= order.recorded_at:
+        order = replace(
+            order,
+            promoted_at=current.promoted_at,
+            to_version=current.number,
+            to_slot=current.slot,
+        )
+    gone = [v.revoked_at for v in targets if v.revoked_at is not None]
+    if len(gone) < len(targets):
+        return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+    finished = max(max(gone, default=s.now), order.recorded_at)
+    return replace(order, state=OrderState.DONE, finished_at=finished, error=None)
+
+
+def _switch(s: Situation, order: Order) -> Order:
+    place = Place(s.c.key_id, order.slot) if s.c.key_id else None
+    seen = s.o.slot(place) if s.o else None
+    wanted = State.ACTIVE if order.kind is OrderKind.ACTIVATE else State.INACTIVE
+    if order.kind is OrderKind.DEACTIVATE and place and s.depends_on(place):
+        why = "lookups depend on the slot by now"
+        return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
+    looked = s.c.doubt_at is None and s.o is not None and s.o.at >= order.recorded_at
+    if looked and seen is not None and seen.state == wanted:
+        return replace(order, state=OrderState.DONE, finished_at=s.now, error=None)
+    return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+
+
+def adopted(
+    c: Credential, o: Observed, slot: str, fingerprint: str, attempt: str, now: datetime
+) -> Credential:
+    """Take an existing slot under management: its secret, entrusted to us, becomes version 1.
+
+    Raises Conflict if something is managed already or the slot isn't there and ACTIVE.
+    """
+    if c.versions:
+        raise Conflict(f"{c.name} is managed already", hint=f"`keyman status {c.name}`")
+    place = Place(c.key_id or "", slot)
+    seen = o.slot(place)
+    if seen is None or seen.state != State.ACTIVE:
+        state = seen.state if seen else "absent"
+        raise Conflict(f"slot {slot} of {c.name} is {state}", hint="name the slot that is in use")
+    version = Version(
+        number=1,
+        stage=Stage.CURRENT,
+        attempt=attempt,
+        requested_at=now,
+        expires_at=seen.expires_at,
+        slot=slot,
+        handle=c.key_id,
+        mask=seen.mask,
+        fingerprint=fingerprint,
+        issued_at=now,
+        verified_at=now,
+        promoted_at=now,
+    )
+    return replace(c, versions=(version,), home=c.key_id)

@@ -1,0 +1,312 @@
+"""What to do next: the rules that choose among the steps, and nothing else.
+
+`next_step` compares what the journal says with what the provider last showed, so a lost answer,
+a restored backup and a hand in the provider's console are all just a difference. The first rule
+that speaks decides; each rule is one sentence about the situation. Two things hold throughout:
+
+* a place that lookups depend on is never filled, and switched off only for a leak;
+* every step may be taken twice, because power may go before its record is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, State, Version
+from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, WISH_LIVES, RetireBy
+from keyman.core.situation import GONE, Situation
+from keyman.core.steps import (
+    Abandon,
+    Accept,
+    Activate,
+    Carry,
+    Claim,
+    Create,
+    Drop,
+    Examine,
+    Issue,
+    Observe,
+    Promote,
+    Request,
+    Retire,
+    Revoke,
+    Step,
+    Verify,
+    Wait,
+)
+
+
+Rule = Callable[[Situation], Step | None]
+
+
+def next_step(credential: Credential, observed: Observed | None, now: datetime) -> Step:
+    """The first rule that speaks decides; if none does, wait until one would."""
+    situation = Situation(credential, observed, now)
+    for rule in RULES:
+        step = rule(situation)
+        if step is not None:
+            return step
+    return Wait(situation.wake_at(), "nothing due")
+
+
+# Seeing before acting.
+
+
+def wait_for_adoption(s: Situation) -> Step | None:
+    """A key that somebody else made is not touched before its secret was entrusted to us."""
+    if s.versions or not (s.spec.key_id or not s.spec.issues):
+        return None
+    if s.spec.key_id and s.must_look and not s.resting:
+        return Observe(s.handles)
+    return Wait(s.wake_at(), "not adopted")
+
+
+def look_again_in_doubt(s: Situation) -> Step | None:
+    """After a change or a lost answer, what was seen before no longer counts."""
+    if s.c.doubt_at is None or not s.handles or not s.spec.observes:
+        return None
+    return None if s.resting and s.c.failed_step == "observe" else Observe(s.handles)
+
+
+def rest_after_failure(s: Situation) -> Step | None:
+    if not s.resting:
+        return None
+    assert s.c.retry_at
+    return Wait(s.c.retry_at, f"{s.c.failures} failed attempts: {s.c.last_error}")
+
+
+def look_every_so_often(s: Situation) -> Step | None:
+    return Observe(s.handles) if s.must_look else None
+
+
+def leave_it_to_its_owner(s: Situation) -> Step | None:
+    """Two installations that drive one key would destroy each other's secrets."""
+    other = s.other_owner
+    return Wait(s.wake_at(), f"the key is managed by installation {other}") if other else None
+
+
+# Facts that came from outside.
+
+
+def examine_the_doubtful(s: Situation) -> Step | None:
+    """A probe decides whether what lookups hand out still works, or works again.
+
+    Asked when something speaks against it: a client's report, or the provider's own picture.
+    """
+    v = s.current
+    if v is None or v.expired(s.now):
+        return None
+    asked = v.examined_at
+    if v.reported_at and (asked is None or asked < v.reported_at):
+        return Examine(v)
+    speaks_against = v.dead_at is not None or s.contradiction(v) is not None
+    seen_since = s.o is not None and (asked is None or asked < s.o.at)
+    return Examine(v) if speaks_against and seen_since else None
+
+
+def accept_what_is_so(s: Situation) -> Step | None:
+    for v in s.c.all_at(Stage.PREVIOUS, Stage.RETIRED):
+        fact = s.changed_outside(v)
+        if fact:
+            return Accept(v, *fact)
+    return None
+
+
+# Leaks.
+
+
+def revoke_the_compromised(s: Situation) -> Step | None:
+    """Whatever leaked is destroyed, once a replacement is there or if that was not to be awaited.
+
+    A slot about to be filled again isn't revoked first: filling destroys the old secret just as
+    well, and a provider may refuse to fill a revoked slot.
+    """
+    for v in s.versions:
+        if not v.compromised or v.revoked_at is not None or v.stage is Stage.REQUESTED:
+            continue
+        if s.destroyed(v):
+            return Accept(v, Stage.REVOKED, "destroyed at the provider")
+        if s.filling(v.place):
+            continue
+        if v.stage is Stage.CURRENT and not v.revoke_first:
+            continue
+        if not v.revoke_first and s.wanted_for_replacement(v):
+            continue
+        return _owned(s, v.place, Revoke(v))
+    return None
+
+
+# A rotation in flight.
+
+
+def finish_what_was_begun(s: Situation) -> Step | None:
+    v = s.c.open_version
+    if v is None:
+        return None
+    return _ask(s, v) if v.stage is Stage.REQUESTED else _prove(s, v)
+
+
+def _ask(s: Situation, v: Version) -> Step:
+    assert s.may_fill(v), f"{s.c.name}: version {v.number} would overwrite what lookups depend on"
+    if v.carries is not None:
+        return Carry(v)
+    if s.now - v.requested_at > WISH_LIVES:
+        return Abandon(v, "the wish grew too old")
+    if v.handle is None and s.spec.slots:
+        return Create(v)
+    return _owned(s, v.place, Issue(v))
+
+
+def _prove(s: Situation, v: Version) -> Step:
+    """From a stored secret to the current one: seen as it should be, active, accepted."""
+    verify = s.c.policy.verify
+    if v.expired(s.now):
+        return Abandon(v, "it expired before it was promoted")
+    picture = _as_the_provider_shows_it(s, v)
+    if picture is not None:
+        return picture
+    quiet_from = s.quiet_from
+    if quiet_from and s.now < quiet_from:
+        return Wait(quiet_from, "a call without an answer may still arrive")
+    if v.refusals and v.probe_from and s.now - v.probe_from >= verify.within:
+        return Abandon(v, "the provider did not accept it in time")
+    proven = v.verified_at is not None and s.now - v.verified_at <= verify.within
+    if proven or verify.successes == 0:
+        return Promote(v)
+    again = v.probed_at + verify.every if v.probed_at else s.now
+    if v.verified_at is None and again > s.now:
+        return Wait(again, f"verified {v.successes} of {verify.successes} times")
+    return Verify(v)
+
+
+def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
+    """None once the provider shows the version where and as it should be."""
+    if not s.spec.observes:
+        return None
+    verify = s.c.policy.verify
+    seen = s.seen(v)
+    if seen is None or seen.state in GONE:
+        return Abandon(v, "its slot is gone, revoked or expired at the provider")
+    if s.shows(v) and seen.state == State.ACTIVE:
+        return None
+    if not s.shows(v) and not s.shows_what_was_before(v):
+        return Abandon(v, "someone else changed its slot")
+    since = v.activated_at or v.issued_at or v.requested_at
+    if not s.shows(v) and s.now - since >= verify.within:
+        return Abandon(v, "the provider does not show it")
+    if s.shows(v) and seen.state == State.INACTIVE and not s.just_activated(v):
+        assert v.place
+        return _owned(s, v.place, Activate(v.place))
+    assert s.o
+    if s.now - s.o.at >= verify.every:
+        return Observe(s.handles)
+    return Wait(s.o.at + verify.every, "the provider does not show it yet")
+
+
+# Replacing what lookups hand out.
+
+
+def replace_what_is_lost(s: Situation) -> Step | None:
+    """Nothing to hand out, or nothing that may be: take what still works, else have one made."""
+    why = s.why_replace_now
+    if why is None or s.c.open_version:
+        return None
+    spare = s.spare()
+    if spare:
+        return Request(spare.slot, spare.handle, spare.expires_at, spare.number, why)
+    return _fill(s, why)
+
+
+def request_when_due(s: Situation) -> Step | None:
+    why = s.why_due
+    if why is None or s.c.open_version:
+        return None
+    return _fill(s, why)
+
+
+def _fill(s: Situation, why: str) -> Step | None:
+    until = s.rest_after_giving_up()
+    if until:
+        return Wait(until, f"given up {GIVE_UPS_BEFORE_FAILING} times: {s.last_given_up}")
+    expires_at = (s.now + s.c.policy.lifetime).replace(microsecond=0)
+    if not s.spec.slots:
+        return Request(None, None, expires_at, None, why)
+    if s.c.order_of(OrderKind.NEW_KEY) or s.c.key_id is None:
+        return Request(s.spec.slots[0], s.key_begun(), expires_at, None, why)
+    slot = s.fillable_slot()
+    return Request(slot, s.c.key_id, expires_at, None, why) if slot else None
+
+
+# Tidying up.
+
+
+def retire_when_overlap_ends(s: Situation) -> Step | None:
+    for v in s.c.all_at(Stage.PREVIOUS):
+        ends = s.overlap_ends(v)
+        if s.now < ends or v.compromised or s.c.policy.retire is RetireBy.KEEP:
+            continue
+        if not s.c.in_place(v) or (s.current and s.current.place == v.place):
+            return Accept(v, Stage.RETIRED, "its place has another tenant")
+        if not s.fresh_since(ends):
+            return Observe(s.handles)
+        if s.current_is_sound and (s.quiet(v) or s.now >= s.overlap_cap(v)):
+            return _switch_off(s, v)
+    return None
+
+
+def _switch_off(s: Situation, v: Version) -> Step:
+    assert v.place
+    assert s.current
+    assert s.current.place != v.place, f"{s.c.name}: {v.place} is what lookups depend on"
+    if s.c.policy.retire is RetireBy.REVOKE:
+        return _owned(s, v.place, Revoke(v))
+    return _owned(s, v.place, Retire(v.place, v))
+
+
+def silence_the_standby(s: Situation) -> Step | None:
+    """A key we made has a second secret that nobody kept: switched off, it can't be misused."""
+    if s.c.silence is None or s.c.home is None or s.c.open_version or not s.current_is_sound:
+        return None
+    return _owned(s, (place := Place(s.c.home, s.c.silence)), Retire(place, None))
+
+
+def obey_switches(s: Situation) -> Step | None:
+    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
+    if order is None or s.c.key_id is None:
+        return None
+    place = Place(s.c.key_id, order.slot)
+    if order.kind is OrderKind.ACTIVATE:
+        return _owned(s, place, Activate(place))
+    return _owned(s, place, Retire(place, s.c.tenant(place)))
+
+
+def drop_dead_secrets(s: Situation) -> Step | None:
+    dead = (v for v in s.versions if v.stage is Stage.REVOKED and v.stored)
+    return next((Drop(v) for v in dead), None)
+
+
+RULES: tuple[Rule, ...] = (
+    wait_for_adoption,
+    look_again_in_doubt,
+    rest_after_failure,
+    look_every_so_often,
+    leave_it_to_its_owner,
+    examine_the_doubtful,
+    accept_what_is_so,
+    revoke_the_compromised,
+    finish_what_was_begun,
+    replace_what_is_lost,
+    retire_when_overlap_ends,
+    silence_the_standby,
+    obey_switches,
+    request_when_due,
+    drop_dead_secrets,
+)
+
+
+def _owned(s: Situation, place: Place | None, step: Step) -> Step:
+    """A change at the provider needs our epoch in the key first."""
+    if not s.spec.claims or place is None or s.c.claimed == s.c.epoch:
+        return step
+    return Claim(place.handle, s.c.epoch)

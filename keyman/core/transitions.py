@@ -1,0 +1,275 @@
+"""What is true after a step: the same credential, told to the journal.
+
+Each function takes the record as it was loaded and returns it as it now is; none of them asks
+anybody anything. Progress clears the failures; only looking and failing do not count as progress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from keyman.core.model import Credential, Observed, Place, Stage, Verdict, Version
+from keyman.core.situation import Situation
+from keyman.core.steps import Abandon, Accept, Request
+
+NO_OVERLAP = timedelta(0)
+
+
+def observed_now(c: Credential, o: Observed) -> Credential:
+    """The provider was asked. If its tags know a later owner than we do, our journal is old."""
+    c = replace(c, doubt_at=None)
+    if c.failed_step == "observe":
+        c = _progressed(c)
+    ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
+    latest = max(ours, default=0)
+    if latest <= c.epoch:
+        return c
+    c = replace(c, epoch=latest + 1, claimed=0, fenced=False, unanswered_at=o.at)
+    return reported(c, c.current.number, o.at) if c.current else c
+
+
+def claimed(c: Credential, epoch: int, now: datetime, *, fenced: bool) -> Credential:
+    return replace(_progressed(c), claimed=epoch, fenced=fenced, doubt_at=now)
+
+
+def requested(
+    c: Credential, step: Request, o: Observed | None, attempt: str, now: datetime
+) -> Credential:
+    """The wish. What was in the slot counts as dead from here on, before the call is sent."""
+    number = max((v.number for v in c.versions), default=0) + 1
+    place = Place(step.handle, step.slot) if step.handle else None
+    before = o.slot(place) if o else None
+    source = c.version(step.carries) if step.carries is not None else None
+    if source is not None:
+        assert not source.compromised
+        attempt = source.attempt
+    elif place is not None:
+        c = _evicted(c, place)
+        c = replace(c, silence=None if c.silence == place.slot else c.silence)
+    version = Version(
+        number=number,
+        stage=Stage.REQUESTED,
+        attempt=attempt,
+        requested_at=now,
+        expires_at=step.expires_at,
+        slot=step.slot,
+        handle=step.handle,
+        carries=step.carries,
+        mask_before=before.mask if before and source is None else None,
+        expires_before=before.expires_at if before and source is None else None,
+    )
+    return replace(c, versions=(*c.versions, version))
+
+
+def _evicted(c: Credential, place: Place) -> Credential:
+    for v in c.versions:
+        if v.place == place and v.stage is not Stage.REVOKED:
+            c = c.with_version(v.number, stage=Stage.REVOKED)
+    return c
+
+
+def created(c: Credential, v: Version, handle: str, standby: str | None) -> Credential:
+    """There is an object now; the wish goes into its slot."""
+    home = c.key_id or handle  # a further key becomes the home with its first promotion
+    return replace(c, home=home, silence=standby).with_version(v.number, handle=handle)
+
+
+def issued(
+    c: Credential,
+    v: Version,
+    *,
+    handle: str,
+    mask: str | None,
+    expires_at: datetime | None,
+    fingerprint: str,
+    now: datetime,
+) -> Credential:
+    """Stored and read back. The slot's earlier secrets are destroyed."""
+    place = Place(handle, v.slot)
+    for earlier in c.versions:
+        if v.slot and earlier.place == place and earlier.number != v.number:
+            gone_at = earlier.revoked_at or now
+            c = c.with_version(earlier.number, stage=Stage.REVOKED, revoked_at=gone_at)
+    c = c.with_version(
+        v.number,
+        stage=Stage.PENDING,
+        handle=handle,
+        mask=mask,
+        expires_at=expires_at or v.expires_at,
+        fingerprint=fingerprint,
+        issued_at=now,
+    )
+    return replace(_progressed(c), doubt_at=now)
+
+
+def carried(c: Credential, v: Version, fingerprint: str, now: datetime) -> Credential:
+    """The earlier version's secret now lies under the new number too."""
+    assert v.carries is not None
+    source = c.version(v.carries)
+    assert source
+    return _progressed(
+        c.with_version(
+            v.number,
+            stage=Stage.PENDING,
+            mask=source.mask,
+            mask_before=source.mask_before,
+            expires_before=source.expires_before,
+            fingerprint=fingerprint,
+            issued_at=now,
+            compromised_at=source.compromised_at,
+        )
+    )
+
+
+def start_over(c: Credential, v: Version, attempt: str, now: datetime) -> Credential:
+    """The wish was granted and its secret lost: nobody used it, so wish again."""
+    c = c.with_version(v.number, attempt=attempt, requested_at=now)
+    return replace(c, doubt_at=now)
+
+
+def activated(c: Credential, place: Place, now: datetime) -> Credential:
+    v = c.tenant(place)
+    c = c.with_version(v.number, activated_at=now) if v else c
+    return replace(_progressed(c), doubt_at=now)
+
+
+def probed(
+    c: Credential, v: Version, verdict: Verdict, control: Verdict | None, now: datetime
+) -> Credential:
+    """One probe of a new secret, with that of the current one beside it where it was needed."""
+    verify = c.policy.verify
+    pause = v.probed_at is None or now - v.probed_at > verify.within
+    v = replace(v, probed_at=now, verified_at=None)
+    if pause:
+        v = replace(v, probe_from=now, successes=0, refusals=0)
+    if verdict is Verdict.ACCEPTED:
+        v = replace(v, successes=v.successes + 1)
+        v = replace(v, verified_at=now) if v.successes >= verify.successes else v
+        return _progressed(_put(c, v))
+    if verdict is Verdict.REFUSED and control in (None, Verdict.ACCEPTED):
+        return _put(c, replace(v, successes=0, refusals=v.refusals + 1))
+    return _undecided(_put(c, v), verdict, control, now)
+
+
+def _undecided(
+    c: Credential, verdict: Verdict, control: Verdict | None, now: datetime
+) -> Credential:
+    """Nothing can be said of the new secret while the current one fares no better."""
+    if control is Verdict.REFUSED and c.current:
+        c = reported(c, c.current.number, now)
+    both = "neither the new nor the current secret is accepted"
+    why = {
+        Verdict.SILENT: "the inference endpoint gives no verdict on the new secret",
+        Verdict.FORBIDDEN: "the new secret is known but not allowed to call the model",
+    }.get(verdict, both)
+    hint = {Verdict.SILENT: "check base_url, network and proxy with `keyman check`"}
+    advice = hint.get(verdict, f"add the IAM statements that `keyman policy {c.name}` prints")
+    return failed(c, "verify", why, advice, now)
+
+
+def examined(
+    c: Credential, v: Version, verdict: Verdict, o: Observed | None, now: datetime
+) -> Credential:
+    """A probe of what lookups hand out. The provider's word outweighs a probe without verdict."""
+    against = Situation(c, o, now).contradiction(v)
+    dead = verdict is Verdict.REFUSED or (against is not None and verdict is Verdict.SILENT)
+    alive = verdict is Verdict.ACCEPTED
+    dead_at = (v.dead_at or now) if dead else (None if alive else v.dead_at)
+    return c.with_version(v.number, examined_at=now, dead_at=dead_at)
+
+
+def reported(c: Credential, number: int, now: datetime) -> Credential:
+    """A client, or a probe beside another one, met a refusal: to be examined."""
+    return c.with_version(number, reported_at=now)
+
+
+def promoted(c: Credential, v: Version, now: datetime) -> Credential:
+    """The switch: from this record on lookups hand out the new version."""
+    assert v.stage is Stage.PENDING
+    old = c.current
+    if old is not None:
+        stage = Stage.REVOKED if old.dead_at or old.expired(now) else Stage.PREVIOUS
+        wish = next((o.overlap for o in c.orders if o.open and o.overlap is not None), None)
+        overlap = NO_OVERLAP if old.compromised else c.policy.overlap if wish is None else wish
+        c = c.with_version(old.number, stage=stage, replaced_at=now, overlap=overlap)
+    c = c.with_version(v.number, stage=Stage.CURRENT, promoted_at=now)
+    return _progressed(replace(c, home=v.handle if v.slot else c.home))
+
+
+def retired(c: Credential, place: Place, v: Version | None, now: datetime) -> Credential:
+    if v is not None and v.stage is Stage.PREVIOUS:
+        c = c.with_version(v.number, stage=Stage.RETIRED, retired_at=now)
+    if v is None and c.silence == place.slot:
+        c = replace(c, silence=None)
+    return replace(_progressed(c), doubt_at=now)
+
+
+def revoked(c: Credential, v: Version, now: datetime) -> Credential:
+    """Destroyed at the provider, and with it every version that shares the secret."""
+    for w in c.versions:
+        if w.attempt == v.attempt:
+            c = c.with_version(w.number, stage=Stage.REVOKED, revoked_at=w.revoked_at or now)
+    return replace(_progressed(c), doubt_at=now)
+
+
+def accepted(c: Credential, step: Accept, now: datetime) -> Credential:
+    if step.stage is Stage.RETIRED:
+        return c.with_version(step.version.number, stage=Stage.RETIRED, retired_at=now)
+    gone_at = step.version.revoked_at or now
+    return c.with_version(step.version.number, stage=Stage.REVOKED, revoked_at=gone_at)
+
+
+def abandoned(c: Credential, step: Abandon, *, slot_refused: bool = False) -> Credential:
+    if step.version.handle != c.key_id:
+        c = replace(c, silence=None)
+    changes = {"stage": Stage.REVOKED, "given_up": step.reason, "slot_refused": slot_refused}
+    return c.with_version(step.version.number, **changes)
+
+
+def dropped(c: Credential, v: Version) -> Credential:
+    return c.with_version(v.number, stored=False)
+
+
+def failed(
+    c: Credential,
+    step: str,
+    message: str,
+    hint: str,
+    now: datetime,
+    *,
+    retry_after: float | None = None,
+    unanswered: bool = False,
+) -> Credential:
+    """It didn't work: rest, then decide again. An unanswered change is looked at first."""
+    failures = c.failures + 1
+    rest = c.policy.retry.delay(failures, c.name)
+    if retry_after is not None:
+        rest = max(timedelta(seconds=retry_after), timedelta(milliseconds=1))
+    return replace(
+        c,
+        failures=failures,
+        failed_step=step,
+        retry_at=now + rest,
+        last_error=message,
+        last_hint=hint,
+        doubt_at=now,
+        unanswered_at=now if unanswered else c.unanswered_at,
+    )
+
+
+def taken_over(c: Credential, driver: int, now: datetime, *, clean: bool) -> Credential:
+    """A new owner drives this credential; a change of the last one may still be under way."""
+    c = replace(c, driver=driver, epoch=c.epoch + 1, claimed=0, fenced=False, doubt_at=now)
+    underway = c.open_version is not None or c.silence is not None or bool(c.orders)
+    underway = underway or any(v.stage is Stage.PREVIOUS for v in c.versions)
+    underway = underway or any(v.compromised and v.revoked_at is None for v in c.versions)
+    return c if clean or not underway else replace(c, unanswered_at=now)
+
+
+def _put(c: Credential, v: Version) -> Credential:
+    return replace(c, versions=tuple(v if w.number == v.number else w for w in c.versions))
+
+
+def _progressed(c: Credential) -> Credential:
+    return replace(c, failures=0, failed_step=None, retry_at=None, last_error=None, last_hint=None)

@@ -1,0 +1,13 @@
+"""Imitations of the outside world, spoken to over real HTTP.
+
+A sandbox is a working service in a thread or a process of its own: it remembers, dedupes, lags,
+refuses and breaks as the vendor's documents say the real one may, and where they say nothing it
+takes its answer from a seed. It imports nothing from the rest of the project, so that a mistaken
+belief about the vendor can't hide in shared code.
+
+    server.py         the HTTP listener every sandbox stands on
+    faults.py         lost answers, truncated bodies, throttling … by rule and by seed
+    behaviour.py      each question the documents of OCI leave open, with its possible answers
+    oci_genai.py      OCI Generative AI: `OciGenaiSandbox`, the one to start with
+    oci_identity.py   what surrounds an OCI workload: metadata service, federation, pod tokens
+"""

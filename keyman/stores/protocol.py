@@ -1,0 +1,29 @@
+"""What a store (a place where secrets rest) must be able to do.
+
+A secret is addressed by (name, number). `put` returns only when the secret is durable; putting
+again replaces it. All of them raise errors.StoreFailed, and only that.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from keyman.core.model import Secret
+
+
+class Store(Protocol):
+    durable: bool  #: False: everything is gone after a restart, on purpose
+
+    def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
+        """Keep the secret. Refuses newline, CR and NUL, and anything above 16 KiB."""
+
+    def get(self, name: str, number: int) -> Secret | None:
+        """The secret, or None if there is none under that address."""
+
+    def drop(self, name: str, number: int) -> None:
+        """Forget it. Harmless if there is none."""
+
+    def list(self, name: str | None = None) -> list[tuple[str, int]]:
+        """The addresses in use, sorted."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,268 @@
+"""Secrets in one file, sealed: a SQLite database that is worthless without the key from outside.
+
+    key from outside ──seals──> master key ──seals──> data key ──seals──> secret
+    (sealing_key.py)            one a file            one a put
+
+Each seal is AES-256-GCM over a random nonce, bound to what it is (format, installation, purpose,
+name, number, slot) and to the id of the key that made it: a blob moved to another row, or a file to
+another installation, does not open. Another outside key takes one more row in `keys`, no secret
+sealed anew.
+
+A rollback journal, not WAL: a reader then creates no file beside the database, and what a killed
+writer left is undone by whoever comes next. With TRUNCATE and synchronous=FULL a commit has reached
+the disk, the journal's end included. Noticing that the whole file was put back to an older state is
+beyond this file, since it only knows itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from keyman.core.model import Secret
+from keyman.errors import StoreFailed
+from keyman.stores import private_file
+from keyman.stores.limits import fitting
+
+try:
+    from pysqlite3 import dbapi2 as sqlite3
+except ImportError:  # no wheel for this platform
+    import sqlite3
+
+FORMAT = 1
+APPLICATION = 0x6B6D7366  # tells this file from any other SQLite database
+KEY_BYTES = 32
+BUSY_SECONDS = 10.0
+
+_NONCE_BYTES, _TAG_BYTES = 12, 16
+_PRAGMAS = {
+    "journal_mode": "truncate",
+    "synchronous": 2,  # FULL: a commit is on the disk before it is reported
+    "secure_delete": 1,
+    "trusted_schema": 0,
+    "temp_store": 2,  # no temporary files
+}
+_SCHEMA = (
+    "CREATE TABLE header (installation TEXT NOT NULL)",
+    # The master key, once for each outside key that opens it.
+    "CREATE TABLE keys (id BLOB PRIMARY KEY, master BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE secrets (
+        name TEXT, number INTEGER, slot TEXT, data_key BLOB NOT NULL, sealed BLOB NOT NULL,
+        PRIMARY KEY (name, number)
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA user_version = {FORMAT}",
+)
+
+
+class SealedFile:
+    durable = True
+
+    def __init__(
+        self, path: Path, key: bytes, installation: str, *, read_only: bool = False
+    ) -> None:
+        """Open the file, making it (mode 0600) if it is missing, unless `read_only`.
+
+        Raises StoreFailed if the key (32 bytes) or the installation is not the file's.
+        """
+        if len(key) != KEY_BYTES:
+            raise StoreFailed(f"the key that seals {path} must have {KEY_BYTES} bytes")
+        self._path, self._installation, self._read_only = path, installation, read_only
+        self._turn = threading.RLock()
+        if not read_only:
+            private_file.make(path)
+        private_file.refuse_shared(path)
+        with self._translated(), contextlib.ExitStack() as on_failure:
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            on_failure.callback(self._db.close)
+            self._set_up()
+            self._master = self._unlock(key)
+            on_failure.pop_all()
+
+    def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
+        if self._read_only:
+            raise StoreFailed(f"{self._path} was opened for reading only")
+        value = fitting(name, secret)
+        with self._transaction():
+            bound = self._address(name, number, slot)
+            data_key = AESGCM.generate_key(KEY_BYTES * 8)
+            self._db.execute(
+                "INSERT OR REPLACE INTO secrets (name, number, slot, data_key, sealed)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    *(name, number, slot),
+                    _seal(self._master, data_key, b"data key", *bound),
+                    _seal(data_key, value.encode(), b"secret", *bound),
+                ),
+            )
+        if self.get(name, number) != secret:
+            raise StoreFailed(f"{self._path} did not give back what was put under {name}/{number}")
+
+    def get(self, name: str, number: int) -> Secret | None:
+        with self._turn, self._translated():
+            row = self._db.execute(
+                "SELECT slot, data_key, sealed FROM secrets WHERE name = ? AND number = ?",
+                (name, number),
+            ).fetchone()
+            if row is None:
+                return None
+            slot, data_key, sealed = row
+            bound = self._address(name, number, slot)
+            try:
+                opened = _open(self._master, data_key, b"data key", *bound)
+                return Secret(_open(opened, sealed, b"secret", *bound).decode())
+            except InvalidTag:
+                raise self._damaged(f"the secret {name}/{number}") from None
+
+    def drop(self, name: str, number: int) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM secrets WHERE name = ? AND number = ?", (name, number))
+
+    def list(self, name: str | None = None) -> list[tuple[str, int]]:
+        with self._turn, self._translated():
+            rows = self._db.execute(
+                "SELECT CAST(name AS TEXT), CAST(number AS INTEGER) FROM secrets"
+                " WHERE :name IS NULL OR name = :name",
+                {"name": name},
+            ).fetchall()
+        return sorted(rows)
+
+    def close(self) -> None:
+        with self._turn:
+            self._db.close()
+
+    def _set_up(self) -> None:
+        for name, value in _PRAGMAS.items():
+            self._db.execute(f"PRAGMA {name} = {value}")
+            found = self._pragma(name)
+            if found != value:
+                raise StoreFailed(
+                    f"SQLite keeps {name} at {found} where {value} is needed",
+                    hint="install pysqlite3, which brings a SQLite of its own",
+                )
+        if self._read_only:
+            self._db.execute("PRAGMA query_only = 1")
+
+    def _unlock(self, key: bytes) -> bytes:
+        """The master key, after making sure that the file is ours and the key is its own."""
+        if self._empty() and not self._read_only:
+            self._begin(key)
+        found = self._pragma("application_id"), self._pragma("user_version")
+        if found != (APPLICATION, FORMAT):
+            raise StoreFailed(
+                f"{self._path} is not a sealed store of format {FORMAT}",
+                hint="run the keyman that made it, or `keyman daemon` if it was never started",
+            )
+        self._refuse_another_installation()
+        row = self._db.execute("SELECT master FROM keys WHERE id = ?", (_id(key),)).fetchone()
+        if row is None:
+            raise StoreFailed(
+                f"{self._path} is sealed with another key",
+                hint="put back the key that belongs to it (store.key in the configuration); "
+                "without it its secrets cannot be read",
+            )
+        try:
+            return _open(key, row[0], b"master key", *self._house())
+        except InvalidTag:
+            raise self._damaged("the master key") from None
+
+    def _empty(self) -> bool:
+        return not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+    def _begin(self, key: bytes) -> None:
+        with self._transaction():
+            if not self._empty():  # another process was faster
+                return
+            for statement in _SCHEMA:
+                self._db.execute(statement)
+            self._db.execute("INSERT INTO header VALUES (?)", (self._installation,))
+            master = _seal(key, AESGCM.generate_key(KEY_BYTES * 8), b"master key", *self._house())
+            self._db.execute("INSERT INTO keys (id, master) VALUES (?, ?)", (_id(key), master))
+
+    def _refuse_another_installation(self) -> None:
+        # The seals hold this by themselves; the header is for saying it plainly.
+        row = self._db.execute("SELECT installation FROM header").fetchone()
+        if row is None or row[0] != self._installation:
+            raise StoreFailed(
+                f"{self._path} belongs to another installation",
+                hint="put back this installation's own file; secrets move between installations "
+                "by `keyman adopt`, not by copying files",
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._turn, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's messages name tables and files, never what was put in."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreFailed(
+                f"the sealed store {self._path} failed: {error}",
+                hint="is the disk full, the folder read-only, or another program holding the file?",
+            ) from error
+        except UnicodeError:
+            raise StoreFailed("a name of a secret is not valid text") from None
+
+    def _pragma(self, name: str) -> Any:
+        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _house(self) -> tuple[bytes, ...]:
+        return (self._installation.encode(),)
+
+    def _address(self, name: str, number: int, slot: str | None) -> tuple[bytes, ...]:
+        place = b"" if slot is None else f"slot {slot}".encode()
+        return (*self._house(), name.encode(), str(number).encode(), place)
+
+    def _damaged(self, what: str) -> StoreFailed:
+        return StoreFailed(
+            f"{what} in {self._path} was damaged or tampered with",
+            hint="put back the file from a backup, or `keyman rotate` the credential",
+        )
+
+
+def _seal(key: bytes, plain: bytes, *bound: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, _binding(key, *bound))
+
+
+def _open(key: bytes, sealed: object, *bound: bytes) -> bytes:
+    """What was sealed; InvalidTag if it is not exactly that, bound to exactly this."""
+    if not isinstance(sealed, bytes) or len(sealed) < _NONCE_BYTES + _TAG_BYTES:
+        raise InvalidTag
+    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    return AESGCM(key).decrypt(nonce, rest, _binding(key, *bound))
+
+
+def _binding(key: bytes, *bound: bytes) -> bytes:
+    """Each field behind its length, so that no two lists of fields look the same."""
+    fields = (b"keyman sealed file", str(FORMAT).encode(), _id(key), *bound)
+    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+
+
+def _id(key: bytes) -> bytes:
+    """Names a key without telling anything of it; tells a wrong key from a damaged file."""
+    return hmac.digest(key, b"keyman key id", "sha256")[:16]

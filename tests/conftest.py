@@ -1,0 +1,34 @@
+"""What every test may use, and the table of real servers at the end of a run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import servers
+
+_of_the_workers: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture(scope="session")
+def secret_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real Secret Service of this worker's own; set the yielded variables to reach it."""
+    with servers.secret_service(tmp_path_factory.mktemp("secret-service")) as env:
+        yield env
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands what it asked for to the process that writes the summary."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["servers"] = servers.asked
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _of_the_workers.update(getattr(node, "workeroutput", {}).get("servers", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("real servers")
+    for line in servers.table(_of_the_workers | servers.asked):
+        terminalreporter.write_line(line)
