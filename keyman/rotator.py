@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from keyman import errors
 from keyman.clock import Clock
@@ -73,11 +72,6 @@ class Managed:
     store: Store
 
 
-class Changed(Protocol):
-    def __call__(self, credential: Credential, observed: Observed | None) -> None:
-        """A record was saved: what lookups are answered may be another now."""
-
-
 class Rotator:
     """Advances credentials, one at a time each; orders may come from any thread meanwhile."""
 
@@ -90,7 +84,7 @@ class Rotator:
         *,
         owner: str,
         home: str,
-        changed: Changed,
+        changed: Callable[[Credential], None],
     ) -> None:
         self.journal = journal
         self.managed = managed
@@ -99,6 +93,7 @@ class Rotator:
         self.owner = owner
         self.home = home
         self.changed = changed
+        self._leases: dict[str, Lease] = {}
 
     # Taking steps.
 
@@ -115,8 +110,12 @@ class Rotator:
             step = next_step(credential, observed, self.clock.now())
             if isinstance(step, Wait):
                 return step
-            with suppress(errors.Conflict):  # an order came in meanwhile: decide again
+            try:
                 self._take(managed, lease, credential, observed, step)
+            except errors.Conflict:
+                # An order came in meanwhile: decide again. If it was the lease that ran out while
+                # a call hung, it is taken anew, or somebody else drives by now.
+                lease = self._lease(name)
         # Unreachable unless a rule and its transition disagree: rest rather than spin.
         return Wait(self.clock.now() + LEASE_LASTS / 4, f"no rest after {STEPS_PER_TURN} steps")
 
@@ -145,8 +144,8 @@ class Rotator:
             after, seen = self._failed(credential, step, error), observed
         now = self.clock.now()
         after = orders.settled(after, seen, now)
-        self._save(lease, after, seen, self._events(credential, after, step, now))
-        self.changed(after, seen)
+        saved = self._save(lease, after, seen, self._events(credential, after, step, now))
+        self.changed(saved)
 
     def _save(
         self,
@@ -326,8 +325,8 @@ class Rotator:
                 detail=" ".join(f"version {number}" for number in order.targets),
             )
             with suppress(errors.Conflict):
-                after = self.journal.save(after, observed, events=(event,), idempotency_key=key)
-                self.changed(after, observed)
+                after = self.journal.save(after, observed, events=(event,))
+                self.changed(after)
                 return kept
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
@@ -368,7 +367,7 @@ class Rotator:
         credential = transitions.taken_over(credential, lease.fence, now, clean=lease.clean)
         event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
         saved = self._save(lease, credential, observed, (event,))
-        self.changed(saved, observed)
+        self.changed(saved)
         return saved
 
     def fingerprint(self, secret: Secret) -> str:
@@ -391,7 +390,14 @@ class Rotator:
         lease = self.journal.take_lease(name, self.owner, self.home, LEASE_LASTS, now)
         if lease is None:
             raise errors.Conflict(f"{name} is being driven by another process", hint="wait")
+        self._leases[name] = lease
         return lease
+
+    def release(self) -> None:
+        """Let every lease go, so that the next owner knows that nothing is under way."""
+        while self._leases:
+            _, lease = self._leases.popitem()
+            self.journal.release_lease(lease)
 
     def _events(
         self, before: Credential, after: Credential, step: Step, now: datetime

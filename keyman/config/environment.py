@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from keyman.config import places
-from keyman.config.yaml_source import Node, Problem, Where, dotted, read_yaml, shown
+from keyman.config.tree import Node, Problem, Where, dotted, shown
+from keyman.config.yaml_source import read_yaml
 from keyman.errors import ConfigError
 
 PREFIX = "KEYMAN__"
@@ -70,13 +71,12 @@ def overlay(top: Node, environ: Mapping[str, str]) -> list[Problem]:
     for name in sorted(environ, key=lambda name: (name.upper(), name)):
         if not name.upper().startswith(PREFIX):
             continue
-        where = Where(True, 0, shown(name))
+        where = Where(shown(name), 0)
         try:
             path = _path(name[len(PREFIX) :].lower(), top)
-            if path in seen:
-                raise ConfigError(f"set twice (also by {shown(seen[path])})")
-            seen[path] = name
             _put(top, path, _value(environ[name], where))
+            if seen.setdefault(path, name) != name:
+                problems.append(Problem(where, "", f"set twice (also by {shown(seen[path])})"))
         except ConfigError as error:
             problems.append(Problem(where, "", error.message))
     return problems

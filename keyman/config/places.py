@@ -74,7 +74,9 @@ def prepare_home(path: Path) -> list[str]:
     except FileExistsError:
         raise ConfigError(f"the home {path} is not a folder", hint=_HOME_HINT) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the home {path} cannot be used: {_why(error)}", hint=_HOME_HINT) from None
+        raise ConfigError(
+            f"the home {path} cannot be used: {_why(error)}", hint=_HOME_HINT
+        ) from None
 
 
 _HOME_HINT: Final = "set KEYMAN_HOME to a folder of your own"
@@ -108,13 +110,15 @@ def read_trusted(path: Path, limit: int) -> Document:
         opened = os.open(path, _READ)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read: {_why(error)}") from None
-    with os.fdopen(opened, "rb") as file:
+    try:
         found = os.fstat(opened)
         _refuse_strange(found, limit)
-        try:
+        with os.fdopen(opened, "rb", closefd=False) as file:
             raw = file.read(limit + 1)
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {_why(error)}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {_why(error)}") from None
+    finally:
+        os.close(opened)
     if len(raw) > limit:
         raise ConfigError(f"is larger than {limit // 1024} KiB")
     try:

@@ -82,11 +82,17 @@ class Section(BaseModel):
         return {} if raw is None else raw
 
 
+Backend = Literal["secret-service", "macos", "windows", "kwallet"]
+
+
 class StoreKeySection(Section):
     kind: Literal["file", "keyring", "passphrase", "systemd-credential", "env"] = "file"
     path: Text = "{home}/store.key"
-    name: Text | None = None
     passphrase: SecretText | None = None
+    name: Annotated[str, _scalar(values.credential)] | None = None
+    variable: Variable | None = None
+    backend: Backend | None = None
+    service: Text | None = None
 
 
 class StoreSection(Section):
@@ -95,7 +101,8 @@ class StoreSection(Section):
         _known(("vault", "oci-vault", "aws-secrets-manager")),
     ] = "sealed-file"
     path: Text = "{home}/secrets.db"
-    backend: Text | None = None
+    backend: Backend | None = None
+    service: Text | None = None
     key: StoreKeySection = StoreKeySection()
 
 

@@ -176,6 +176,7 @@ def matching(pattern: str, wanted: str) -> Callable[[str], str]:
 
 slot = matching(SLOT.pattern, "must be letters, digits, - and _, beginning with a letter or _")
 variable = matching(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "must be the name of an environment variable")
+credential = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", "must be a systemd credential's name")
 region = matching(r"[a-z0-9]{2,20}(-[a-z0-9]{1,20}){0,4}", "must be a region such as us-chicago-1")
 model = matching(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}", "must be the name of a model")
 profile = matching(r"[^\x00-\x20\[\]][^\x00-\x1f\[\]]{0,99}", "must be the name of a profile")

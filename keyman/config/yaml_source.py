@@ -16,95 +16,17 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
+from keyman.config.tree import Node, Path, Problem, Where, dotted
 from keyman.errors import ConfigError
 
 DEPTH_LIMIT = 24
 NODE_LIMIT = 20_000
-SHOWN_LIMIT = 100
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 _STRINGS = (None, "!", "tag:yaml.org,2002:str")
 _TAGS = ("!env", "!file")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _HARMLESS = re.compile(r"'(<[a-z ]+>|[,:\[\]{}-]|\\t)'")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Where:
-    """A line of a file, or (line 0) an environment variable."""
-
-    from_environment: bool
-    line: int
-    source: str
-
-    def __str__(self) -> str:
-        return self.source if self.from_environment else f"{self.source}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One mistake; sorts by where it stands."""
-
-    where: Where
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.path}: {self.text}" if self.path else f"{self.where}: {self.text}"
-
-
-@dataclass(slots=True)
-class Node:
-    where: Where
-    value: None | str | list[Node] | dict[str, Node]
-    tag: str | None = None  #: "!env" or "!file" until it is resolved
-    literal: bool = True  #: its text stands in the file itself
-    failed: bool = False  #: its tag could not be followed, which was reported already
-    size: int = 1  #: values in it, aliases counted as often as they are used
-
-    def plain(self) -> object:
-        """The same as dicts, lists, text and None."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
-        return self.value
-
-    def nearest(self, path: tuple[str | int, ...]) -> Node:
-        """The node at that path, or the deepest one on the way that exists."""
-        node = self
-        for part in path:
-            inner = node.value
-            if isinstance(inner, dict) and part in inner:
-                node = inner[str(part)]
-            elif isinstance(inner, list) and isinstance(part, int) and part < len(inner):
-                node = inner[part]
-            else:
-                break
-        return node
-
-    def leaves(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-        """Every scalar below, with its path."""
-        if isinstance(self.value, dict):
-            for key, node in self.value.items():
-                yield from node.leaves((*path, key))
-        elif isinstance(self.value, list):
-            for index, node in enumerate(self.value):
-                yield from node.leaves((*path, index))
-        else:
-            yield path, self
-
-
-def dotted(path: tuple[str | int, ...]) -> str:
-    """`credentials.genai.slots[0]`, safe to print whatever the keys are."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def shown(key: str) -> str:
-    """A key as it may be printed."""
-    clean = "".join(c if c.isprintable() else "?" for c in key[:SHOWN_LIMIT])
-    return clean + "…" * (len(key) > SHOWN_LIMIT)
 
 
 def read_yaml(text: str, source: str) -> tuple[Node, list[Problem]]:
@@ -114,7 +36,7 @@ def read_yaml(text: str, source: str) -> tuple[Node, list[Problem]]:
     """
     strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if strange:
-        where = Where(False, text.count("\n", 0, strange.start()) + 1, source)
+        where = Where(source, text.count("\n", 0, strange.start()) + 1)
         raise stop(Problem(where, "", "a control character has no place here"))
     return _Reader(source).document(text)
 
@@ -165,14 +87,15 @@ class _Reader:
         self,
         event: yaml.Event,
         events: Iterator[yaml.Event],
-        path: tuple[str | int, ...],
+        path: Path,
         depth: int,
     ) -> Node:
         self._at(event)
         if depth > DEPTH_LIMIT:
             raise self._stop("nested too deeply")
         if isinstance(event, yaml.AliasEvent):
-            return self._counted(self._alias(event.anchor))
+            return self._counted(self._alias(event.anchor or ""))
+        assert isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent))
         anchor = event.anchor
         if anchor:
             self.anchors[anchor] = None
@@ -180,7 +103,8 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             self._scalar(node, event, path)
         else:
-            self._plain_collection(event, path)
+            if event.tag not in (None, "!"):
+                self._say(path, "a tag belongs before a single value")
             fill = self._mapping if isinstance(event, yaml.MappingStartEvent) else self._list
             fill(node, events, path, depth + 1)
         if anchor:
@@ -199,7 +123,7 @@ class _Reader:
             raise self._stop(f"more than {NODE_LIMIT} values")
         return node
 
-    def _scalar(self, node: Node, event: yaml.ScalarEvent, path: tuple[str | int, ...]) -> None:
+    def _scalar(self, node: Node, event: yaml.ScalarEvent, path: Path) -> None:
         tag = event.tag
         if tag in _TAGS:
             node.tag, node.literal = tag, False
@@ -214,15 +138,11 @@ class _Reader:
             raise self._stop("an escape that stands for no character")
         return text
 
-    def _plain_collection(self, event: yaml.CollectionStartEvent, path: tuple[str | int, ...]) -> None:
-        if event.tag not in (None, "!"):
-            self._say(path, "a tag belongs before a single value")
-
     def _list(
         self,
         node: Node,
         events: Iterator[yaml.Event],
-        path: tuple[str | int, ...],
+        path: Path,
         depth: int,
     ) -> None:
         items: list[Node] = []
@@ -235,7 +155,7 @@ class _Reader:
         self,
         node: Node,
         events: Iterator[yaml.Event],
-        path: tuple[str | int, ...],
+        path: Path,
         depth: int,
     ) -> None:
         items: dict[str, Node] = {}
@@ -255,12 +175,12 @@ class _Reader:
         node.size += sum(item.size for item in items.values())
 
     def _at(self, event: yaml.Event) -> None:
-        self.line = event.start_mark.line + 1
+        self.line = event.start_mark.line + 1 if event.start_mark else self.line
 
     def _where(self) -> Where:
-        return Where(False, self.line, self.source)
+        return Where(self.source, self.line)
 
-    def _say(self, path: tuple[str | int, ...], said: str, where: Where | None = None) -> None:
+    def _say(self, path: Path, said: str, where: Where | None = None) -> None:
         self.problems.append(Problem(where or self._where(), dotted(path), said))
 
     def _stop(self, said: str) -> ConfigError:

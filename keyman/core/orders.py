@@ -23,7 +23,7 @@ from keyman.core.model import (
 from keyman.core.situation import Situation
 from keyman.core.steps import Request
 from keyman.core.transitions import requested
-from keyman.errors import Conflict, NoUsableSecret, NotAdopted, NotFound, UsageError
+from keyman.errors import Conflict, NotAdopted, NotFound, NoUsableSecret, UsageError
 
 MAKES_A_VERSION = (OrderKind.ROTATE, OrderKind.NEW_KEY, OrderKind.ROLLBACK)
 SWITCHES = (OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
@@ -71,17 +71,23 @@ def _joined(c: Credential, order: Order) -> Order | None:
 
 
 def _compromise(c: Credential, order: Order, *, first: bool) -> tuple[Credential, Order]:
+    targets = []
     for number in order.targets:
         version = c.version(number)
         if version is None:
-            raise NotFound(f"{c.name} has no version {number}", hint=f"`keyman history {c.name}`")
+            raise NotFound(
+                f"{c.name} has no version {number}", hint=f"`keyman status {c.name}` shows them"
+            )
+        if version.stage is Stage.REQUESTED and version.carries is None:
+            continue  # a secret that nobody has seen yet can't have leaked
+        targets.append(number)
         for v in c.versions:
             if v.attempt == version.attempt and v.revoked_at is None:
                 since = v.compromised_at or order.recorded_at
                 c = c.with_version(
                     v.number, compromised_at=since, revoke_first=first or v.revoke_first
                 )
-    return c, order
+    return c, replace(order, targets=tuple(targets))
 
 
 def _roll_back(c: Credential, o: Observed | None, order: Order) -> tuple[Credential, Order]:

@@ -36,7 +36,6 @@ from keyman.core.steps import (
     Wait,
 )
 
-
 Rule = Callable[[Situation], Step | None]
 
 
@@ -246,8 +245,8 @@ def retire_when_overlap_ends(s: Situation) -> Step | None:
         ends = s.overlap_ends(v)
         if s.now < ends or v.compromised or s.c.policy.retire is RetireBy.KEEP:
             continue
-        if not s.c.in_place(v) or (s.current and s.current.place == v.place):
-            return Accept(v, Stage.RETIRED, "its place has another tenant")
+        if not s.c.in_place(v) or s.taken_over_later(v):
+            return Accept(v, Stage.RETIRED, "a later version has its place")
         if not s.fresh_since(ends):
             return Observe(s.handles)
         if s.current_is_sound and (s.quiet(v) or s.now >= s.overlap_cap(v)):

@@ -27,6 +27,7 @@ from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 GONE = frozenset({State.REVOKED.value, State.EXPIRED.value, State.DELETED.value})
 SAME_EXPIRY = timedelta(seconds=1)  # providers cut fractions of seconds off
 LOOKS_AHEAD = timedelta(hours=1)
+NO_TIME = timedelta(0)
 FAILURES_BEFORE_REVOKING_ANYWAY = 3
 
 
@@ -99,7 +100,9 @@ class Situation:
         return known and _looks(self.seen(v), v.mask_before, v.expires_before)
 
     def just_activated(self, v: Version) -> bool:
-        return v.activated_at is not None and self.now - v.activated_at < self._settled / 4
+        if v.activated_at is None:
+            return False
+        return NO_TIME <= self.now - v.activated_at < self._settled / 4
 
     @property
     def _settled(self) -> timedelta:
@@ -112,7 +115,8 @@ class Situation:
         if seen is None or self.o is None:
             return None
         changed = max(filter(None, (v.issued_at, v.activated_at, v.promoted_at)), default=None)
-        if changed and self.o.at - changed < self._settled:
+        # Earlier than the change: the clock was set back, and nothing can be said for recent.
+        if changed and NO_TIME <= self.o.at - changed < self._settled:
             return None
         if not self.shows(v):
             return None if self.shows_what_was_before(v) else "its slot holds another secret"
@@ -306,6 +310,11 @@ class Situation:
     def overlap_ends(self, v: Version) -> datetime:
         assert v.replaced_at is not None
         return v.replaced_at + (self.c.policy.overlap if v.overlap is None else v.overlap)
+
+    def taken_over_later(self, v: Version) -> bool:
+        """Did a later version carry its secret on? Then that one's overlap is what counts."""
+        kept = self.c.all_at(Stage.CURRENT, Stage.PREVIOUS)
+        return any(w.number > v.number and w.attempt == v.attempt for w in kept)
 
     def overlap_cap(self, v: Version) -> datetime:
         """When the version goes even if it is still used."""

@@ -27,7 +27,8 @@ class Issued:
 @dataclass(frozen=True, slots=True)
 class Created:
     """A new object at the provider. `issued` is None if it was made earlier and its secrets are
-    lost; `standby` names the slot whose secret nobody kept."""
+    lost; `standby` names the slot whose secret nobody kept.
+    """
 
     handle: str
     issued: Issued | None

@@ -116,7 +116,8 @@ class Admin:
         return {"now": self._sandbox.now().isoformat()}
 
     def _behave(self, request: Request) -> Json:
-        self._sandbox.behaviour = replace(self._sandbox.behaviour, **request.json())
+        given: Json = {n: tuple(v) if isinstance(v, list) else v for n, v in request.json().items()}
+        self._sandbox.behaviour = replace(self._sandbox.behaviour, **given)
         return asdict(self._sandbox.behaviour)
 
 

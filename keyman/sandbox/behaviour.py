@@ -32,9 +32,16 @@ def no_or_yes() -> bool:
     return either(*(False, True))
 
 
+def about(kindest: T, *others: T) -> T:
+    """A question whose answers are examples: any number of their kind will do."""
+    return field(default=kindest, metadata={"answers": (kindest, *others), "open": True})
+
+
 def lasts(kindest: float, *others: float) -> float:
     """A question about a duration: `from_seed` can stretch or shrink the answers."""
-    return field(default=kindest, metadata={"answers": (kindest, *others), "duration": True})
+    return field(
+        default=kindest, metadata={"answers": (kindest, *others), "open": True, "duration": True}
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Behaviour:
     nodes_disagree: bool = no_or_yes()
 
     # Reading after writing
-    stale_reads: int = either(0, 2)
+    stale_reads: int = about(0, 2)
     stale_for: float = lasts(0.0, 0.1)
     created_visible: bool = yes_or_no()
 
@@ -112,9 +119,16 @@ class Behaviour:
 
     # Bounds
     expiry_required: bool = no_or_yes()
-    max_expiry_days: int | None = either(None, 366)
-    min_expiry_seconds: float | None = either(None, 60.0)
+    max_expiry_days: int | None = about(None, 366)
+    min_expiry_seconds: float | None = about(None, 60.0)
     calls_per_minute: int | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        for question in fields(self):
+            answers = question.metadata.get("answers")
+            given = getattr(self, question.name)
+            if answers and "open" not in question.metadata and given not in answers:
+                raise ValueError(f"{question.name}: {given!r} is none of {answers}")
 
     @classmethod
     def from_seed(cls, seed: int, *, pace: float = 1.0) -> Behaviour:

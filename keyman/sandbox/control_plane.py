@@ -140,7 +140,7 @@ class ControlPlane:
         secret = self._cloud.renew(key, want, wire.tags_of(body))
         asked.call.secret_before = before[want.name]
         asked.call.secret_after = self._cloud.slot(key, want.name).secret.sha256
-        return self._changed(key, {want.name: secret})
+        return self._changed(key, {want.name: secret}, want.name)
 
     def _set_state(self, asked: Asked) -> Reply:
         key = self._find(asked)
@@ -148,7 +148,7 @@ class ControlPlane:
         name, state = wire.text_of(body, "keyName"), wire.text_of(body, "state")
         asked.call.secret_before = self._cloud.slot(key, name).secret.sha256
         self._cloud.set_state(key, name, state, wire.tags_of(body))
-        return self._changed(key)
+        return self._changed(key, None, name)
 
     def _move(self, asked: Asked) -> Reply:
         key = self._find(asked)
@@ -169,8 +169,10 @@ class ControlPlane:
             raise RefusedError(412, "NoEtagMatch", "The resource has changed meanwhile.")
         return key
 
-    def _changed(self, key: ApiKey, secrets: dict[str, str] | None = None) -> Reply:
-        shown = wire.render_key(self._cloud, key, secrets)
+    def _changed(
+        self, key: ApiKey, secrets: dict[str, str] | None = None, touched: str | None = None
+    ) -> Reply:
+        shown = wire.render_key(self._cloud, key, secrets, touched)
         return json_reply(200, shown, self._etag_after_change(key))
 
     def _etag_after_change(self, key: ApiKey) -> dict[str, str]:

@@ -19,9 +19,14 @@ from keyman.sandbox.server import Json
 DEFAULT_LIFE = timedelta(days=90)
 
 
-def render_key(cloud: Cloud, key: ApiKey, secrets: Mapping[str, str] | None = None) -> Json:
-    """An ApiKey; `secrets` by slot are what this one reply may show."""
-    slots = _arranged(cloud, key, secrets)
+def render_key(
+    cloud: Cloud,
+    key: ApiKey,
+    secrets: Mapping[str, str] | None = None,
+    touched: str | None = None,
+) -> Json:
+    """An ApiKey; `secrets` by slot are what this one reply may show, `touched` the slot it's of."""
+    slots = _arranged(cloud, key, touched)
     return _without_nones(
         {
             "id": key.id,
@@ -39,10 +44,10 @@ def render_key(cloud: Cloud, key: ApiKey, secrets: Mapping[str, str] | None = No
     )
 
 
-def _arranged(cloud: Cloud, key: ApiKey, secrets: Mapping[str, str] | None) -> list[Slot]:
+def _arranged(cloud: Cloud, key: ApiKey, touched: str | None) -> list[Slot]:
     slots = list(key.slots)
-    if secrets and cloud.behaviour.reply_items == "touched":
-        slots = [slot for slot in slots if slot.name in secrets]
+    if touched is not None and cloud.behaviour.reply_items == "touched":
+        slots = [slot for slot in slots if slot.name == touched]
     if cloud.behaviour.slot_order == "reversed":
         slots.reverse()
     if cloud.behaviour.slot_order == "shuffled":

@@ -1,0 +1,1 @@
+"""How applications fetch: finished answers, the socket they come through, and the API around it."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from keyring.backend import KeyringBackend
-from keyring.errors import KeyringLocked
+from keyring.errors import InitError, KeyringLocked
 
 from keyman.core.model import Secret
 from keyman.errors import ConfigError, StoreFailed
@@ -158,13 +158,13 @@ def _backend_class(backend: str) -> Callable[[], KeyringBackend]:
     module, _, name = BACKENDS[backend].partition(":")
     with _translated(backend):
         theirs = getattr(import_module(module), name)
-        ours = {"set_properties_from_env": lambda _self: None}
+        ours: dict[str, Any] = {"set_properties_from_env": lambda _self: None}
         if backend == "secret-service":
-            ours |= _unprompted()
+            ours |= _unprompted(theirs)
         return type(name, (theirs,), ours)
 
 
-def _unprompted() -> dict[str, Any]:
+def _unprompted(theirs: Any) -> dict[str, Any]:
     """The two doors by which the Secret Service backend would wait for a person, closed."""
     import secretstorage
 
@@ -173,8 +173,11 @@ def _unprompted() -> dict[str, Any]:
             connection = on_failure.enter_context(contextlib.closing(secretstorage.dbus_init()))
             within = functools.partial(connection.send_and_get_reply, timeout=ANSWER_SECONDS)
             vars(connection)["send_and_get_reply"] = within  # a service that hangs ends as an error
-            collection = secretstorage.Collection(connection)
-            if collection.is_locked():
+            try:
+                collection = secretstorage.Collection(connection)
+            except secretstorage.ItemNotFoundException:
+                raise InitError("it has no default collection") from None
+            if collection.is_locked():  # or it would say of all that is in it: absent
                 raise KeyringLocked("it is locked")
             on_failure.pop_all()
             return collection
@@ -183,7 +186,17 @@ def _unprompted() -> dict[str, Any]:
         if item.is_locked():
             raise KeyringLocked("the entry is locked")
 
-    return {"get_preferred_collection": open_collection, "unlock": refuse_locked}
+    def get_password(self: Any, service: str, entry: str) -> Any:
+        try:
+            return theirs.get_password(self, service, entry)
+        except secretstorage.ItemNotFoundException:  # dropped between being found and being read
+            return theirs.get_password(self, service, entry)
+
+    return {
+        "get_preferred_collection": open_collection,
+        "unlock": refuse_locked,
+        "get_password": get_password,
+    }
 
 
 @contextlib.contextmanager

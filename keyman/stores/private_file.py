@@ -41,9 +41,11 @@ def read(path: Path) -> bytes | None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
         except FileNotFoundError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             _refuse_shared(path, os.fstat(descriptor))
-            return file.read(_READ_AT_MOST)
+            return os.read(descriptor, _READ_AT_MOST)
+        finally:
+            os.close(descriptor)
 
 
 def refuse_shared(path: Path) -> None:

@@ -91,7 +91,7 @@ def _from_passphrase(options: Options, *, make: bool) -> bytes:
 
 def _from_systemd(options: Options) -> bytes:
     name, folder = options.get("name") or CREDENTIAL, os.environ.get("CREDENTIALS_DIRECTORY")
-    if Path(name).name != name:
+    if "/" in name or name in (".", ".."):
         raise ConfigError(f"{name!r} is not the name of a systemd credential")
     if not folder:
         raise StoreFailed(

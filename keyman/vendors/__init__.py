@@ -1,0 +1,1 @@
+"""Ways to the vendors: signers, transports, error translation; for providers and stores."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import oci
 import pytest
@@ -122,7 +123,7 @@ def test_a_change_is_refused_when_the_caller_saw_an_older_key(world: World) -> N
 
 def test_an_unknown_key_is_not_told_from_a_forbidden_one(world: World) -> None:
     stranger = "ocid1.generativeaiapikey.oc1.us-chicago-1.nobody"
-    found = refused(lambda: world.client.get_api_key(stranger))
+    found = refused(partial(world.client.get_api_key, stranger))
     assert found == (404, "NotAuthorizedOrNotFound")
     other = World()
     theirs = other.create()
@@ -140,7 +141,7 @@ def test_a_tenancy_holds_so_many_keys_and_no_more(world_of: Callable[..., World]
 
 
 @pytest.mark.parametrize(
-    "slots", [(), ("a", "b", "c"), ("a", "a"), ("1a",), ("a b",)], ids=lambda s: "+".join(s)
+    "slots", [(), ("a", "b", "c"), ("a", "a"), ("1a",), ("a b",)], ids="+".join
 )
 def test_keys_have_one_or_two_well_named_slots(world: World, slots: tuple[str, ...]) -> None:
     assert refused(lambda: world.create(slots=slots))[0] == 400

@@ -34,7 +34,7 @@ def test_an_unknown_user_is_refused_as_an_unknown_user(world: World) -> None:
 
 
 def test_another_key_cannot_sign_for_a_known_user(world: World) -> None:
-    forger = oci.signer.SecurityTokenSigner("unused", signer_of(2).private_key)
+    forger = oci.auth.signers.SecurityTokenSigner("unused", signer_of(2).private_key)
     forger._basic_signer.reset_signer(signer_of(1).api_key, signer_of(2).private_key)
     client = client_of(world.url, forger)
     with pytest.raises(oci.exceptions.ServiceError) as caught:

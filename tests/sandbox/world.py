@@ -18,6 +18,18 @@ from keyman.sandbox.oci_genai import COMPARTMENT, TENANCY, USER, OciGenaiSandbox
 from keyman.sandbox.profiles import new_key, private_pem, public_pem
 from keyman.sandbox.signing import fingerprint_of
 
+__all__ = [
+    "COMPARTMENT",
+    "GOOD_CALL",
+    "HOUR",
+    "TENANCY",
+    "World",
+    "client_of",
+    "details",
+    "in_days",
+    "signer_of",
+    "slot_of",
+]
 HOUR = 3600.0
 GOOD_CALL = {"model": "meta.llama-3.3-70b-instruct", "messages": [{"role": "user", "content": "?"}]}
 
@@ -31,9 +43,11 @@ def signer_of(number: int) -> Any:
 
 
 def client_of(url: str, signer: Any, config: dict[str, Any] | None = None) -> Any:
+    # The SDK takes signer=None for "don't sign", so it is left out when the config has the key.
+    signed_by = {} if signer is None else {"signer": signer}
     return GenerativeAiClient(
         {} if config is None else config,
-        signer=signer,
+        **signed_by,
         service_endpoint=url,
         timeout=(5, 20),
         retry_strategy=oci.retry.NoneRetryStrategy(),

@@ -1,0 +1,24 @@
+"""`keyman list`: the names, one a line."""
+
+from __future__ import annotations
+
+import click
+
+from keyman.cli import terminal
+from keyman.cli.reach import settings_of
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="a JSON array")
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """The names of the configured credentials, one a line.
+
+    Example: keyman list
+    """
+    names = sorted(settings_of(ctx).credentials)
+    if as_json:
+        terminal.show_json(names)
+        return
+    for name in names:
+        terminal.say(name)

@@ -1,0 +1,72 @@
+"""`keyman rotate NAME`: replace the current secret now."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from keyman.app import planned_rotation
+from keyman.cli import terminal
+from keyman.cli.reach import keyman_of, person, settings_of
+from keyman.cli.receipts import Duration, carry_out
+from keyman.core.model import OrderKind
+from keyman.desk import Wish
+
+
+@click.command("rotate")
+@click.argument("name")
+@click.option("--reason", default="", help="for the journal")
+@click.option("--overlap", type=Duration(), help="how long the old secret stays valid")
+@click.option("--timeout", type=Duration(), default=timedelta(minutes=5), help="how long to wait")
+@click.option("--no-wait", is_flag=True, help="return as soon as the order is recorded")
+@click.option("--dry-run", is_flag=True, help="print the steps, change nothing")
+@click.option("--new-key", is_flag=True, help="replace the whole API key by a second one")
+@click.option("--json", "as_json", is_flag=True, help="the receipt for programs")
+@click.pass_context
+def command(  # noqa: PLR0913 - one per option of the interface
+    ctx: click.Context,
+    *,
+    name: str,
+    reason: str,
+    overlap: timedelta | None,
+    timeout: timedelta,
+    no_wait: bool,
+    dry_run: bool,
+    new_key: bool,
+    as_json: bool,
+) -> int:
+    """Record the order and return when the new secret is promoted.
+
+    Example: keyman rotate genai --reason "left a laptop on the train"
+    """
+    kind = OrderKind.NEW_KEY if new_key else OrderKind.ROTATE
+    wish = Wish(kind, by=person(), reason=reason, overlap=overlap)
+    if dry_run:
+        return _foretell(ctx, name, wish, as_json=as_json)
+    if new_key:
+        _announce(ctx, name)
+    with keyman_of(ctx) as reached:
+        return carry_out(reached, name, wish, timeout=timeout, wait=not no_wait, as_json=as_json)
+
+
+def _foretell(ctx: click.Context, name: str, wish: Wish, *, as_json: bool) -> int:
+    steps = planned_rotation(settings_of(ctx), name, wish)
+    if as_json:
+        terminal.show_json({"steps": steps})
+        return 0
+    terminal.table(
+        ["AT", "STEP", "SLOT", "WHY"],
+        [[one["at"], one["step"], one["slot"], one["reason"] or None] for one in steps],
+    )
+    return 0
+
+
+def _announce(ctx: click.Context, name: str) -> None:
+    """A new key needs its IAM statement as soon as it is there: say so before it is made."""
+    from keyman.app import policy_statements
+
+    statements = policy_statements(settings_of(ctx), name, one_key=False)
+    click.echo("these IAM statements must cover the new key:", err=True)
+    for statement in statements:
+        click.echo(f"  {statement}", err=True)

@@ -1,0 +1,47 @@
+"""The configuration: YAML and environment to frozen `Settings`, all mistakes at once.
+
+values         what single values look like
+tree           values that remember where they stood; what a mistake looks like
+yaml_source    YAML to that tree
+environment    !env, !file and KEYMAN__… variables
+schema         the shape of the file: keys, types, defaults
+assembly       from checked sections to settings; keys weighed against each other
+wording        what is wrong with a shape, in our words
+loading        all of the above in order
+settings       what the rest of keyman sees
+places         where configuration and state lie, and whose they must be
+"""
+
+from keyman.config.loading import load
+from keyman.config.places import find_config, find_home, prepare_home
+from keyman.config.settings import (
+    AgentSettings,
+    CredentialSettings,
+    EnvNames,
+    LogSettings,
+    NetworkSettings,
+    OciAuth,
+    OciGenaiOptions,
+    OciVerify,
+    Settings,
+    StoreKey,
+    StoreSettings,
+)
+
+__all__ = [
+    "AgentSettings",
+    "CredentialSettings",
+    "EnvNames",
+    "LogSettings",
+    "NetworkSettings",
+    "OciAuth",
+    "OciGenaiOptions",
+    "OciVerify",
+    "Settings",
+    "StoreKey",
+    "StoreSettings",
+    "find_config",
+    "find_home",
+    "load",
+    "prepare_home",
+]

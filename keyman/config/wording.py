@@ -1,0 +1,100 @@
+"""What pydantic found, said in our words: the key is named, the value never.
+
+Knows the sections, to say which key or word comes nearest to the one that was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, get_args
+
+from keyman.config.schema import Section
+from keyman.config.tree import Path
+
+
+def words(section: type[Section], path: Path, found: Any, value: object) -> str:
+    """The verdict of pydantic in our words; none of them contains the value."""
+    kind, context = found["type"], found.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown key" + _near_key(str(path[-1]), _section_at(section, path[:-1]))
+    if kind in ("literal_error", "enum"):
+        field = _section_at(section, path[:-1]).model_fields[str(path[-1])]
+        return one_of(_choices(field.annotation), value)
+    if kind == "value_error":
+        return str(context["error"])
+    return _PLAIN.get(kind, _OTHERWISE).format(**context)
+
+
+_OTHERWISE = "is not what belongs here"
+_MAPPING = "must be a mapping of keys to values"
+_INTEGER = "must be a whole number"
+_NUMBER = "must be a number"
+_PLAIN = {
+    "missing": "is required",
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "tuple_type": "must be a list",
+    "too_short": "must list at least {min_length}",
+    "too_long": "must list at most {max_length}",
+    "int_type": _INTEGER,
+    "int_parsing": _INTEGER,
+    "int_parsing_size": _INTEGER,
+    "int_from_float": _INTEGER,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+}
+
+
+def one_of(known: Iterable[str], value: object) -> str:
+    choices = list(known)
+    return f"must be one of {', '.join(choices)}" + _near(value, choices)
+
+
+def _near(said: object, known: Iterable[str]) -> str:
+    close = _closest(said, known)
+    return f" (did you mean {close}?)" if close else ""
+
+
+def _closest(said: object, known: Iterable[str]) -> str | None:
+    if not isinstance(said, str):
+        return None
+    return next(iter(difflib.get_close_matches(said[:80].lower(), list(known), n=1)), None)
+
+
+def _near_key(key: str, section: type[Section]) -> str:
+    """The nearest key here, else the nearest in one of the sections within."""
+    here = _near(key, section.model_fields)
+    if here:
+        return here
+    for name, described in section.model_fields.items():
+        for inner in _sections(described.annotation):
+            close = _closest(key, inner.model_fields)
+            if close:
+                return f" (did you mean {close}, under {name}?)"
+    return ""
+
+
+def _section_at(section: type[Section], path: Path) -> type[Section]:
+    for part in path:
+        section = _sections(section.model_fields[str(part)].annotation)[0]
+    return section
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _sections(inner)]
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice) for choice in annotation]
+    inner = get_args(annotation)
+    words = [choice for choice in inner if isinstance(choice, str)]
+    return words or [choice for one in inner for choice in _choices(one)]

@@ -1,0 +1,54 @@
+"""The small facts beside the records: this installation's name, and which Idempotency-Key stands
+for which order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from keyman.clock import new_id
+from keyman.db.sqlite import writing
+from keyman.db.tables import IDEMPOTENCY, META
+from keyman.errors import ConfigError
+
+KEYS_LIVE = timedelta(hours=48)  # at least 24 hours are promised
+_INSTALLATION = select(META.c.value).where(META.c.key == "installation")
+
+
+def installation(engine: Engine, *, may_make: bool) -> str:
+    """This installation's name; drawn once, then always the same."""
+    with engine.connect() as connection:
+        found: str | None = connection.execute(_INSTALLATION).scalar_one_or_none()
+    if found is None and may_make:
+        with writing(engine).begin() as connection:
+            return _made(connection)
+    if found is None:
+        raise ConfigError(
+            "the journal was never opened for writing", hint="start `keyman daemon` once"
+        )
+    return found
+
+
+def _made(connection: Connection) -> str:
+    found: str | None = connection.execute(_INSTALLATION).scalar_one_or_none()
+    if found is not None:  # somebody else drew it while we waited for our turn
+        return found
+    drawn = new_id()
+    connection.execute(insert(META), {"key": "installation", "value": drawn})
+    return drawn
+
+
+def claim_key(connection: Connection, key: str, name: str, order_id: str, now: datetime) -> str:
+    """The order that the key stands for: the first one that claimed it."""
+    connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < now - KEYS_LIVE))
+    found = select(IDEMPOTENCY.c.order_id).where(
+        IDEMPOTENCY.c.key == key, IDEMPOTENCY.c.name == name
+    )
+    first: str | None = connection.execute(found).scalar_one_or_none()
+    if first is not None:
+        return first
+    claimed = {"key": key, "name": name, "order_id": order_id, "at": now}
+    connection.execute(insert(IDEMPOTENCY), claimed)
+    return order_id

@@ -1,0 +1,174 @@
+"""What people and programs may ask of keyman: status, orders, receipts, reports.
+
+Answers in the JSON of the interface and acts through the rotator only. Whether the question came
+over the agent's socket or from a command that works by itself makes no difference here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from keyman import errors
+from keyman.clock import Clock
+from keyman.core.model import Credential, Observed, Order, OrderKind, Place, Secret, Stage
+from keyman.db.journal import Journal
+from keyman.rotator import Managed, Rotator
+from keyman.views import Json, credential_view, receipt
+
+log = logging.getLogger("keyman.desk")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for, before it is an order.
+
+    For a revocation `version`, `slot` or `everything` say what leaked (else CURRENT), and
+    `first` revokes before a replacement is there.
+    """
+
+    kind: OrderKind
+    by: str = ""
+    reason: str = ""
+    overlap: timedelta | None = None
+    version: int | None = None
+    slot: str | None = None
+    everything: bool = False
+    first: bool = False
+
+
+class Desk:
+    """`poke(name)` is called whenever a credential should have a turn now."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        rotator: Rotator,
+        clock: Clock,
+        new_id: Callable[[], str],
+        poke: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._rotator = rotator
+        self._clock = clock
+        self._new_id = new_id
+        self.poke = poke
+
+    @property
+    def _managed(self) -> Mapping[str, Managed]:
+        return self._rotator.managed
+
+    # Asking.
+
+    def names(self) -> list[str]:
+        return sorted(self._managed)
+
+    def status(self, name: str) -> Json:
+        """One element of `status --json`. Raises NotFound."""
+        credential, observed = self._load(name)
+        return credential_view(credential, observed, self._clock.now())
+
+    def statuses(self) -> list[Json]:
+        return [self.status(name) for name in self.names()]
+
+    def receipt(self, order_id: str) -> Json:
+        """What the order has come to so far. Raises NotFound."""
+        found = self._journal.order(order_id)
+        if found is None or found[0] not in self._managed:
+            raise errors.NotFound(f"no order {order_id}", hint="receipts are kept with the journal")
+        name, order = found
+        credential, _ = self._load(name)
+        return receipt(credential, order)
+
+    def ready(self) -> None:
+        """Raises an Error unless journal and every store answer."""
+        self._journal.check()
+        for managed in self._managed.values():
+            managed.store.list(managed.spec.name)
+
+    # Wishing.
+
+    def order(self, name: str, wish: Wish, *, key: str | None = None) -> Json:
+        """Record an order and give its receipt; the rules see to it.
+
+        `key` is the caller's idempotency key: the same one gives the same order again.
+        Raises NotFound, NotAdopted, Conflict, NoUsableSecret or UsageError.
+        """
+        credential, _ = self._load(name)
+        now, order_id = self._clock.now(), self._new_id()
+        if key:
+            order_id = self._journal.idempotent(key, name, order_id, now)
+            if self._journal.order(order_id):
+                return self.receipt(order_id)
+        revoking = wish.kind is OrderKind.REVOKE
+        order = Order(
+            id=order_id,
+            kind=wish.kind,
+            recorded_at=now,
+            by=wish.by,
+            reason=wish.reason,
+            overlap=wish.overlap,
+            slot=None if revoking else wish.slot,
+            targets=_leaked(credential, wish) if revoking else (),
+        )
+        kept = self._rotator.order(name, order, first=wish.first)
+        log.info("%s: %s ordered by %s", name, wish.kind, wish.by or "someone")
+        self.poke(name)
+        return receipt(self._load(name)[0], kept)
+
+    def rejected(self, name: str, version: int, by: str) -> None:
+        """A client says that the provider refused this version: it is examined now."""
+        self._load(name)
+        log.info("%s: version %d reported as rejected by %s", name, version, by)
+        self._rotator.report(name, version)
+        self.poke(name)
+
+    def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json:
+        """Take an existing slot under management. Raises Conflict or ProviderFailed."""
+        self._load(name)
+        self._rotator.adopt(name, slot, secret)
+        log.info("%s: %s adopted by %s", name, slot, by)
+        self.poke(name)
+        return self.status(name)
+
+    def forget(self, name: str, by: str) -> Json:
+        """Drop everything we know of a credential that left the configuration.
+
+        Raises Conflict while it is still configured, NotFound if nothing is known of it.
+        """
+        if name in self._managed:
+            raise errors.Conflict(
+                f"{name} is still in the configuration", hint="remove it there first"
+            )
+        if name not in self._journal.names():
+            raise errors.NotFound(f"nothing is known of {name!r}")
+        self._journal.forget(name)
+        log.info("%s: forgotten, by %s", name, by)
+        return {"name": name, "forgotten": True}
+
+    def _load(self, name: str) -> tuple[Credential, Observed | None]:
+        managed = self._managed.get(name)
+        if managed is None:
+            known = ", ".join(self.names()) or "none yet"
+            raise errors.NotFound(f"no credential {name!r}", hint=f"known: {known}")
+        return self._journal.load(managed.spec)
+
+
+def _leaked(c: Credential, wish: Wish) -> tuple[int, ...]:
+    """The versions that a revocation means."""
+    if wish.everything:
+        return tuple(v.number for v in c.versions if v.revoked_at is None and v.issued_at)
+    if wish.version is not None:
+        return (wish.version,)
+    if wish.slot is not None:
+        tenant = c.tenant(Place(c.key_id, wish.slot)) if c.key_id else None
+        if tenant is None:
+            raise errors.NotFound(f"{c.name}: nothing of ours is in slot {wish.slot!r}")
+        return (tenant.number,)
+    current = c.at(Stage.CURRENT)
+    if current is None:
+        hint = "name one with --version"
+        raise errors.NoUsableSecret(f"{c.name} has no current version", hint=hint)
+    return (current.number,)

@@ -1,0 +1,39 @@
+"""What the agent asks of the rest of keyman, as one small protocol.
+
+Each call may block (journal, provider), so it is made in a worker thread; each raises what
+errors.py names and nothing else on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from keyman.core.model import Secret
+from keyman.desk import Wish
+from keyman.views import Json
+
+
+class Desk(Protocol):
+    def names(self) -> list[str]:
+        """The credentials of the configuration."""
+
+    def status(self, name: str) -> Json:
+        """One element of `status --json`. Raises NotFound."""
+
+    def statuses(self) -> list[Json]: ...
+
+    def order(self, name: str, wish: Wish, *, key: str | None = None) -> Json:
+        """Record an order and give its receipt; the same key gives the same order again."""
+
+    def receipt(self, order_id: str) -> Json:
+        """What the order has come to so far, at once. Raises NotFound."""
+
+    def rejected(self, name: str, version: int, by: str) -> None:
+        """A client says that the provider refused this version."""
+
+    def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json: ...
+
+    def forget(self, name: str, by: str) -> Json: ...
+
+    def ready(self) -> None:
+        """Raises an Error unless journal and stores answer."""

@@ -1,0 +1,88 @@
+"""How errors leave the agent: one shape, the status of the one table, never a traceback.
+
+What nobody foresaw is logged by its kind and place only, since an exception's text may quote
+what it was handling.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import traceback
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from keyman.errors import STATUSES, Error, NotFound, UsageError
+from keyman.serving.requests import NO_SUCH_NAME, mistakes
+from keyman.serving.snapshot import ASK_AGAIN
+
+log = logging.getLogger("keyman.serving")
+
+# None of our paths ever needs percent-encoding: decoding could only turn one name into another.
+PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/._-]*")
+
+
+def refusal(error: Error, status: int | None = None) -> JSONResponse:
+    """The answer that says this error."""
+    status = status or STATUSES[error.code][1]
+    headers = {"cache-control": "no-store"}
+    if status == 503:
+        wait = getattr(error, "retry_after", None) or ASK_AGAIN
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
+    return JSONResponse(error.as_json(), status, headers)
+
+
+def unforeseen(error: BaseException) -> Error:
+    """What is said of an exception that should not have happened; its place goes to the log."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+    log.error("unforeseen %s at %s", type(error).__name__, where)
+    return Error("something went wrong inside keyman", hint="the daemon's log says where")
+
+
+def speak_our_shape(app: FastAPI) -> None:
+    """Have every refusal that the framework makes by itself look like ours."""
+
+    async def ours(_: Request, error: Any) -> JSONResponse:
+        return refusal(error)
+
+    async def invalid(_: Request, error: Any) -> JSONResponse:
+        return refusal(mistakes(error))
+
+    async def of_the_framework(_: Request, error: Any) -> JSONResponse:
+        if error.status_code == 404:
+            return refusal(NotFound("no such path", hint="see /api/openapi.json"))
+        said = "this path does not take that method" if error.status_code == 405 else "unreadable"
+        answer = refusal(UsageError(said, hint="see /api/openapi.json"), error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def surprise(_: Request, error: Exception) -> JSONResponse:
+        return refusal(unforeseen(error))
+
+    app.add_exception_handler(Error, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, of_the_framework)
+    app.add_exception_handler(Exception, surprise)
+
+
+class Shell:
+    """Round the framework: refuses odd paths before routing, and keeps exceptions inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not PLAIN_PATH.fullmatch(scope["raw_path"]):
+            await refusal(NotFound(NO_SUCH_NAME))(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception:  # noqa: BLE001 answered and logged by `surprise`; the framework raises it again
+            log.debug("the answer was sent by the handler of surprises")

@@ -1,0 +1,177 @@
+"""What callers may write in a request: names, waits, and one body for each kind of order.
+
+Everything is checked here, before anything is looked up or done. No message repeats what the
+caller wrote, since that may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Path, Query, Request, params
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from keyman.config import values
+from keyman.core.model import OrderKind, Secret
+from keyman.desk import Wish
+from keyman.errors import NotFound, UsageError
+
+LONGEST_WAIT = timedelta(minutes=5)
+NO_SUCH_NAME = "no credential of that name"
+
+
+def _duration(raw: object) -> timedelta:
+    if not isinstance(raw, str):
+        raise ValueError("must be a duration such as 90d, 12h, 30m or 20s")  # noqa: TRY004 pydantic takes ValueError
+    return values.duration(raw)
+
+
+def _secret(raw: object) -> Secret:
+    if not isinstance(raw, str):
+        raise ValueError("must be a text")  # noqa: TRY004 pydantic takes ValueError
+    return values.secret(raw)
+
+
+def _one_line(raw: str) -> str:
+    return values.text(raw) if raw else raw
+
+
+def _name(name: Annotated[str, Path()]) -> str:
+    # What can't be a name is answered as a name that nobody has.
+    if not values.NAME.fullmatch(name):
+        raise NotFound(NO_SUCH_NAME)
+    return name
+
+
+def peer(request: Request) -> str:
+    """Who asks, for the record: `uid 1000 (ada)`."""
+    uid = request.scope.get("state", {}).get("peer")
+    if uid is None:
+        return "unknown"
+    import pwd
+
+    try:
+        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+Duration = Annotated[timedelta, BeforeValidator(_duration), _TEXT]
+Name = Annotated[str, Depends(_name)]
+Peer = Annotated[str, Depends(peer)]
+Wait = Annotated[Duration | None, Query(description="how long to wait for news, e.g. 30s")]
+After = Annotated[int | None, Query(ge=0, le=2**53)]
+StageAsked = Annotated[Literal["current", "previous"], Query()]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}\Z")]
+Reason = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
+Slot = Annotated[str, AfterValidator(values.slot)]
+Number = Annotated[int, Field(ge=1, le=2**53)]
+
+
+def seconds(wait: timedelta | None) -> float:
+    return min(wait or timedelta(0), LONGEST_WAIT).total_seconds()
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+class Reasoned(Body):
+    reason: Reason = ""
+
+
+class Rotate(Reasoned):
+    overlap: Duration | None = None
+    new_key: bool = False
+
+    def wish(self, by: str) -> Wish:
+        kind = OrderKind.NEW_KEY if self.new_key else OrderKind.ROTATE
+        return Wish(kind, by=by, reason=self.reason, overlap=self.overlap)
+
+
+class Revoke(Reasoned):
+    """Which version leaked: CURRENT unless one of `version`, `slot` and `all` is given."""
+
+    version: Number | None = None
+    slot: Slot | None = None
+    all: bool = False
+    now: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Revoke:
+        if sum((self.version is not None, self.slot is not None, self.all)) > 1:
+            raise ValueError("takes one of version, slot and all")
+        return self
+
+    def wish(self, by: str) -> Wish:
+        return Wish(
+            OrderKind.REVOKE,
+            by=by,
+            reason=self.reason,
+            version=self.version,
+            slot=self.slot,
+            everything=self.all,
+            first=self.now,
+        )
+
+
+class Rollback(Reasoned):
+    def wish(self, by: str) -> Wish:
+        return Wish(OrderKind.ROLLBACK, by=by, reason=self.reason)
+
+
+class Switch(Reasoned):
+    slot: Slot
+
+    def wish(self, kind: OrderKind, by: str) -> Wish:
+        return Wish(kind, by=by, reason=self.reason, slot=self.slot)
+
+
+class Adopt(Body):
+    slot: Slot
+    secret: Annotated[Secret, BeforeValidator(_secret), _TEXT]
+
+
+class Rejected(Body):
+    version: Number
+
+
+def only(*known: str) -> params.Depends:
+    """A dependency that refuses query parameters other than these."""
+
+    def check(request: Request) -> None:
+        if any(name not in known for name in request.query_params) or len(
+            request.query_params.multi_items()
+        ) > len(request.query_params):
+            said = ", ".join(known) or "none"
+            raise UsageError("a query parameter that this call does not have", hint=f"has: {said}")
+
+    return params.Depends(check)
+
+
+def mistakes(error: RequestValidationError) -> UsageError:
+    """All that is wrong with a request in one sentence, without repeating any of it."""
+    said = [_mistake(problem) for problem in error.errors()]
+    return UsageError("; ".join(dict.fromkeys(said)), hint="see /api/openapi.json")
+
+
+def _mistake(problem: dict[str, object]) -> str:
+    kind, where = str(problem["type"]), problem["loc"]
+    assert isinstance(where, tuple)
+    if kind == "extra_forbidden":
+        return "the body has a field that this call does not know"
+    if kind == "json_invalid":
+        return "the body is not JSON"
+    place = ".".join(str(part) for part in where[1:]) or f"the {where[0]}"
+    return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"

@@ -1,0 +1,225 @@
+"""What lookups are answered: finished bytes for every name, read without a lock.
+
+Built from the journal's record and the stored secrets whenever a record was saved, never while
+somebody asks. A reader meets the answer before or the answer after a change, nothing in between:
+everything said about a name is one object that is replaced whole. What has expired is refused at
+the moment of the lookup, whether or not the rotator has woken since.
+
+Knows neither journal nor store nor network.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from keyman.clock import Clock
+from keyman.core.health import usable
+from keyman.core.model import Credential, Secret, Stage, Version
+from keyman.errors import Error, NotAdopted, NotFound, NoUsableSecret
+from keyman.providers.protocol import Lookup
+from keyman.views import time_text
+
+ASK_AGAIN = 5.0  # seconds: what a client is told to wait while a replacement is on its way
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """One version as applications get it."""
+
+    name: str
+    secret: Secret
+    version: int
+    slot: str | None
+    stage: Stage
+    expires_at: datetime | None
+    provider: str
+    lookup: Lookup = field(default_factory=Lookup)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `get --json`. The one place where a secret is written out."""
+        return {
+            "name": self.name,
+            "value": self.secret.reveal(),
+            "version": self.version,
+            "slot": self.slot,
+            "stage": str(self.stage),
+            "expires_at": time_text(self.expires_at),
+            "base_url": self.lookup.base_url,
+            "provider": self.provider,
+            "principal": self.lookup.principal,
+            "quota_project": self.lookup.quota_project,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of one name, as of one revision of its record; an Error says why nothing is."""
+
+    revision: int
+    current: Handout | Error
+    previous: Handout | Error
+
+
+def answer_for(
+    c: Credential, secrets: Mapping[int, Secret], lookup: Lookup, now: datetime
+) -> Answer:
+    """What lookups of this credential get. `secrets`: what the store has, by version number."""
+
+    def handout(v: Version) -> Handout | Error:
+        secret = secrets.get(v.number)
+        if not usable(v, now):
+            return _unusable(v, c.name, now)
+        if secret is None:
+            return NoUsableSecret(
+                f"{c.name}: the secret of version {v.number} is not in the store",
+                hint=f"`keyman status {c.name}` says what is being done about it",
+                retry_after=ASK_AGAIN,
+            )
+        return Handout(
+            c.name, secret, v.number, v.slot, v.stage, v.expires_at, c.spec.provider, lookup
+        )
+
+    current, previous = c.current, c.at(Stage.PREVIOUS)
+    return Answer(
+        c.revision,
+        handout(current) if current else _nothing_current(c),
+        handout(previous) if previous else NoUsableSecret(f"{c.name} has no previous version"),
+    )
+
+
+def _nothing_current(c: Credential) -> Error:
+    if c.versions or (c.spec.issues and not c.spec.key_id):
+        return NoUsableSecret(f"{c.name} has no current version yet", retry_after=ASK_AGAIN)
+    by_hand = None if c.spec.issues else f"`keyman put {c.name}` takes it from standard input"
+    return NotAdopted(f"{c.name}: nobody has entrusted keyman with its secret yet", hint=by_hand)
+
+
+def _unusable(v: Version, name: str, now: datetime) -> Error:
+    if v.expired(now):
+        return _expired(name, v.number)
+    why = "leaked and is being revoked" if v.compromised else "is refused by the provider"
+    return NoUsableSecret(f"{name}: version {v.number} {why}", retry_after=ASK_AGAIN)
+
+
+def _expired(name: str, version: int) -> NoUsableSecret:
+    return NoUsableSecret(f"{name}: version {version} has expired", retry_after=ASK_AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One finished HTTP answer: head and body as they go over the wire."""
+
+    wire: bytes
+    head: int  #: how many of these bytes are the head
+
+    @property
+    def body(self) -> bytes:
+        return self.wire[self.head :]
+
+
+def _reply(kind: str, version: int, body: bytes) -> Reply:
+    head = (
+        f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+        f'etag: "{version}"\r\ncache-control: no-store\r\n\r\n'
+    ).encode()
+    return Reply(head + body, len(head))
+
+
+JSON, PLAIN = "application/json", "text/plain; charset=utf-8"
+
+
+class Ready:
+    """A handout in both finished forms."""
+
+    __slots__ = ("json", "plain", "until", "version")
+
+    def __init__(self, handout: Handout) -> None:
+        self.version = handout.version
+        self.until = handout.expires_at
+        body = json.dumps(handout.as_json()).encode()
+        self.json = _reply(JSON, handout.version, body)
+        self.plain = _reply(PLAIN, handout.version, f"{handout.secret.reveal()}\n".encode())
+
+
+class _Entry:
+    """All that is said of one name. Never changed once made."""
+
+    __slots__ = ("current", "previous", "revision")
+
+    def __init__(self, answer: Answer) -> None:
+        self.revision = answer.revision
+        self.current, self.previous = (
+            Ready(said) if isinstance(said, Handout) else said
+            for said in (answer.current, answer.previous)
+        )
+
+
+class Snapshot:
+    """Name → finished answer. Any thread may publish, any thread may look up."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.now
+        self._entries: dict[str, _Entry] = {}
+        self._writing = threading.Lock()
+        self._told: list[Callable[[str], None]] = []
+
+    def subscribe(self, told: Callable[[str], None]) -> None:
+        """Have `told(name)` called after each change, in the thread that made it."""
+        self._told.append(told)
+
+    def publish(self, name: str, answer: Answer) -> None:
+        """Let lookups of the name be answered so from now on.
+
+        Records may be saved by several threads and reach this in another order: what belongs to
+        an older revision than the one being served is ignored.
+        """
+        entry = _Entry(answer)
+        with self._writing:
+            known = self._entries.get(name)
+            if known is not None and answer.revision < known.revision:
+                return
+            # One assignment: a reader gets the old object or the new one. Copying the whole
+            # table for each name would make starting with n credentials cost n².
+            self._entries[name] = entry
+        self._tell(name)
+
+    def withdraw(self, name: str) -> None:
+        """Forget the name; looking it up is NotFound from now on."""
+        with self._writing:
+            self._entries.pop(name, None)
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        for told in self._told:
+            told(name)
+
+    def knows(self, name: str) -> bool:
+        return name in self._entries
+
+    def look_up(self, name: str, stage: Stage = Stage.CURRENT) -> Ready:
+        """What is handed out now. Raises NotFound, NoUsableSecret or NotAdopted."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise NotFound("no credential of that name")
+        said = entry.previous if stage is Stage.PREVIOUS else entry.current
+        if isinstance(said, Error):
+            raise copy(said)  # raising one object for all would have it collect everybody's frames
+        if said.until is not None and self._now() >= said.until:
+            raise _expired(name, said.version)
+        return said
+
+    def wire(self, name: str, *, plain: bool) -> bytes | None:
+        """The current version's whole HTTP answer; None if there is more to say than that."""
+        entry = self._entries.get(name)
+        if entry is None or not isinstance(entry.current, Ready):
+            return None
+        said = entry.current
+        if said.until is not None and self._now() >= said.until:
+            return None
+        return said.plain.wire if plain else said.json.wire

@@ -1,0 +1,112 @@
+"""API keys of OCI Generative AI as its replies show them, read into our own words.
+
+Replies are plain JSON. Whatever does not fit raises a LookupError, TypeError or ValueError, which
+`Service.call` takes for an answer that makes no sense. Words of OCI that we don't know are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from keyman import errors
+from keyman.core.model import KeySeen, SlotSeen, State
+
+OWNER_TAG, ATTEMPT_TAG, NAME_TAG = "keyman-owner", "keyman-op", "keyman"
+_KEY_ID = re.compile(r"ocid1\.generativeaiapikey\.[a-z0-9-]+\.[a-z0-9-]*(\.[A-Za-z0-9_-]+){1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A key of the compartment, with its name and tags."""
+
+    name: str
+    key: KeySeen
+    tags: Mapping[str, str]
+
+    @property
+    def attempt(self) -> str | None:
+        """The wish that made it, if keyman did."""
+        return self.tags.get(ATTEMPT_TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A key as GetApiKey shows it, with all tags: an update must not lose those of others."""
+
+    key: KeySeen
+    tags: dict[str, str]
+    defined_tags: dict[str, Any] | None
+
+    @property
+    def active(self) -> list[str]:
+        return [s.name for s in self.key.slots if s.name and s.state == State.ACTIVE]
+
+
+def check_id(handle: str) -> None:
+    """Refuse what is no OCID of an API key: an id becomes a part of the address that is called."""
+    if not _KEY_ID.fullmatch(handle):
+        raise errors.Rejected(
+            f"{handle[:80]!r} is no id of an API key",
+            hint="api_key_id looks like ocid1.generativeaiapikey.oc1.us-chicago-1.…",
+        )
+
+
+def about(data: Any, handle: str) -> dict[str, Any]:
+    """The reply, if it speaks of that key."""
+    if data["id"] != handle or not isinstance(data["keys"], list):
+        raise ValueError("about something else")
+    return dict(data)
+
+
+def picture(data: dict[str, Any], etag: str | None) -> Picture:
+    tags = {str(name): str(value) for name, value in (data.get("freeformTags") or {}).items()}
+    return Picture(_key(data, tags, etag), tags, data.get("definedTags"))
+
+
+def listed(data: dict[str, Any]) -> Listed:
+    seen = picture(data, None)
+    return Listed(str(data.get("displayName") or ""), seen.key, seen.tags)
+
+
+def _key(data: dict[str, Any], tags: dict[str, str], etag: str | None) -> KeySeen:
+    owner, epoch = _owner(tags.get(OWNER_TAG))
+    state = text(data["lifecycleState"])
+    slots = tuple(_slot(item, state) for item in data["keys"])
+    return KeySeen(text(data["id"]), state, slots, etag or None, owner, epoch)
+
+
+def _owner(tag: str | None) -> tuple[str | None, int]:
+    """`installation:epoch`; what does not look so is somebody else's mark."""
+    if not tag:
+        return None, 0
+    owner, _, epoch = tag.rpartition(":")
+    return (owner, int(epoch)) if owner and epoch.isascii() and epoch.isdigit() else (tag, 0)
+
+
+def _slot(item: dict[str, Any], key_state: str) -> SlotSeen:
+    # What is left of a deleted key may still call its slots active.
+    state = State.DELETED.value if key_state == "DELETED" else text(item["state"])
+    return SlotSeen(
+        name=text(item["keyName"]),
+        state=state,
+        mask=item.get("keyMask"),
+        expires_at=time(item.get("timeExpiry")),
+        last_used_at=time(item.get("timeLastUsed")),
+    )
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("a text is missing")
+    return value
+
+
+def time(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    read = datetime.fromisoformat(text(value))
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)

@@ -1,0 +1,226 @@
+"""The system's keyring: which backend speaks, what a crash leaves, what a shut one says."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import secretstorage
+from jeepney.bus_messages import message_bus
+from jeepney.io.blocking import Proxy
+
+from keyman.clock import new_id
+from keyman.core.model import Secret
+from keyman.errors import ConfigError, StoreFailed
+from keyman.stores import os_keyring
+from keyman.stores.os_keyring import BACKENDS, INDEX, OsKeyring
+from tests import servers
+from tests.contract.store_process import ROOT
+
+# The variables of keyring's own that could send secrets elsewhere; the file is written by the test.
+LURES = {
+    "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    "KEYRING_PROPERTY_PREFERRED_COLLECTION": "/org/freedesktop/secrets/collection/session",
+    "KEYRING_PROPERTY_SCHEME": "KeePassXC",
+    "KEYRING_PROPERTY_APPID": "lured",
+}
+
+
+@pytest.fixture
+def bus(secret_service: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in secret_service.items():
+        monkeypatch.setenv(name, value)
+    return secret_service
+
+
+@pytest.fixture
+def store(bus: dict[str, str], tmp_path: Path) -> OsKeyring:
+    return OsKeyring("secret-service", f"keyman/{new_id()}", lock=tmp_path / "keyring.lock")
+
+
+@contextlib.contextmanager
+def collection() -> Iterator[Any]:
+    with contextlib.closing(secretstorage.dbus_init()) as connection:
+        yield secretstorage.Collection(connection)
+
+
+def entries(store: OsKeyring) -> dict[str, str]:
+    """What another program sees under the store's service."""
+    with collection() as opened:
+        found = opened.search_items({"service": store._service})
+        return {item.get_attributes()["username"]: item.get_secret().decode() for item in found}
+
+
+def test_other_programs_find_the_secret_where_the_name_says(store: OsKeyring) -> None:
+    store.put("genai", 7, Secret("sk-one"))
+    assert entries(store) == {"genai/7": "sk-one", INDEX: '{"genai":[7]}'}
+    store.drop("genai", 7)
+    assert entries(store) == {INDEX: "{}"}
+
+
+@pytest.mark.parametrize("name", ["null", "fail", "chainer", "plaintext", "keyring.backends.null"])
+def test_a_backend_that_keeps_nothing_cannot_be_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        OsKeyring(name, "keyman/x", lock=tmp_path / "lock")
+    assert all(known in refused.value.hint for known in BACKENDS)
+
+
+def test_no_backend_of_the_list_is_a_null_or_plaintext_one() -> None:
+    modules = [target.partition(":")[0].rpartition(".")[2] for target in BACKENDS.values()]
+    assert not set(modules) & {"null", "fail", "chainer"}
+    assert all(target.startswith("keyring.backends.") for target in BACKENDS.values())
+
+
+def test_what_the_environment_says_of_keyring_is_ignored(
+    store: OsKeyring, monkeypatch: pytest.MonkeyPatch, bus: dict[str, str]
+) -> None:
+    for name, value in LURES.items():
+        monkeypatch.setenv(name, value)
+    settings = Path(bus["XDG_CONFIG_HOME"]) / "python_keyring" / "keyringrc.cfg"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("[backend]\ndefault-keyring=keyring.backends.null.Keyring\n")
+    try:
+        store.put("genai", 1, Secret("sk-one"))
+    finally:
+        settings.unlink()
+    assert entries(store)["genai/1"] == "sk-one"
+    with collection() as opened:
+        (item,) = opened.search_items({"service": store._service, "username": "genai/1"})
+        assert item.get_attributes()["application"] != "lured"
+
+
+def test_the_environment_is_ignored_from_the_first_import_on(
+    store: OsKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LURES.items():
+        monkeypatch.setenv(name, value)
+    program = (
+        "import sys; from pathlib import Path; from keyman.core.model import Secret;"
+        "from keyman.stores.os_keyring import OsKeyring;"
+        "OsKeyring(None, sys.argv[1], lock=Path(sys.argv[2])).put('genai', 1, Secret('of a child'))"
+    )
+    command = [sys.executable, "-c", program, store._service, str(store._lock)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert entries(store)["genai/1"] == "of a child"
+
+
+def test_an_address_without_its_secret_is_not_listed_and_heals(store: OsKeyring) -> None:
+    store.put("genai", 1, Secret("one"))
+    store.put("genai", 2, Secret("two"))
+    store._erase("genai/2")  # as a crash between index and entry leaves it
+    assert store.list() == [("genai", 1)]
+    assert store.get("genai", 2) is None
+    store.put("genai", 2, Secret("two again"))
+    assert store.list() == [("genai", 1), ("genai", 2)]
+    store._erase("genai/2")
+    store.drop("genai", 2)
+    assert entries(store)[INDEX] == '{"genai":[1]}'
+
+
+class _Breaks(Exception):
+    pass
+
+
+class _Crashing(OsKeyring):
+    """Dies, as a process would, before its n-th change to the keyring."""
+
+    changes_left = 0
+
+    def _write(self, entry: str, value: str) -> None:
+        self._step()
+        super()._write(entry, value)
+
+    def _erase(self, entry: str) -> None:
+        self._step()
+        super()._erase(entry)
+
+    def _step(self) -> None:
+        if not self.changes_left:
+            raise _Breaks
+        self.changes_left -= 1
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
+def test_a_crash_never_leaves_a_secret_that_is_not_listed(
+    store: OsKeyring, tmp_path: Path, after: int
+) -> None:
+    crashing = _Crashing("secret-service", store._service, lock=tmp_path / "keyring.lock")
+    crashing.changes_left = after
+    with contextlib.suppress(_Breaks):
+        crashing.put("genai", 1, Secret("one"))
+        crashing.drop("genai", 1)
+    kept = {entry for entry in entries(store) if entry != INDEX}
+    assert kept == {f"{name}/{number}" for name, number in store.list()}
+
+
+def test_a_damaged_index_is_said_and_not_written_over(store: OsKeyring) -> None:
+    store.put("genai", 1, Secret("one"))
+    for damaged in ('{"genai":', "[]", '{"genai": 1}', '{"genai": ["x"]}'):
+        store._write(INDEX, damaged)
+        with pytest.raises(StoreFailed, match="index"):
+            store.list()
+        with pytest.raises(StoreFailed, match="index"):
+            store.put("genai", 2, Secret("two"))
+        assert entries(store) == {"genai/1": "one", INDEX: damaged}
+
+
+def test_without_a_bus_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    address = f"unix:path={tmp_path}/nobody"
+    for setting in (address, None, "nonsense"):
+        if setting is None:
+            monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        else:
+            monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", setting)
+        with pytest.raises(StoreFailed) as failed:
+            OsKeyring("secret-service", "keyman/x", lock=tmp_path / "lock")
+        assert "sealed-file" in failed.value.hint
+        assert "secret-service" in failed.value.message
+
+
+def test_a_backend_of_another_platform_fails_as_a_store(tmp_path: Path) -> None:
+    other = "kwallet" if sys.platform == "darwin" else "macos"
+    with pytest.raises(StoreFailed, match=other):
+        OsKeyring(other, "keyman/x", lock=tmp_path / "lock")
+
+
+@pytest.fixture
+def own_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Secret Service for one test, which may break it."""
+    with servers.secret_service(tmp_path / "service") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+def test_a_locked_keyring_is_refused_without_a_prompt(own_service: None, tmp_path: Path) -> None:
+    store = OsKeyring("secret-service", "keyman/x", lock=tmp_path / "lock")
+    store.put("genai", 1, Secret("one"))
+    with collection() as opened:
+        opened.lock()
+    with pytest.raises(StoreFailed, match="locked") as failed:
+        store.get("genai", 1)
+    assert "unlock" in failed.value.hint
+    with pytest.raises(StoreFailed, match="locked"):
+        store.put("genai", 1, Secret("two"))
+
+
+def test_a_keyring_that_hangs_ends_as_an_error(
+    own_service: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = OsKeyring("secret-service", "keyman/x", lock=tmp_path / "lock")
+    with contextlib.closing(secretstorage.dbus_init()) as connection:
+        bus = Proxy(message_bus, connection)
+        (process,) = bus.GetConnectionUnixProcessID("org.freedesktop.secrets")
+    monkeypatch.setattr(os_keyring, "ANSWER_SECONDS", 0.3)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreFailed, match="Timeout"):
+            store.get("genai", 1)
+    finally:
+        os.kill(process, signal.SIGCONT)

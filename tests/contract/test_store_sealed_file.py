@@ -1,0 +1,354 @@
+"""The sealed file against whoever can read it, write to it, copy it, or pull the plug."""
+
+import base64
+import itertools
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from keyman.core.model import Secret
+from keyman.errors import StoreFailed
+from keyman.stores.sealed_file import SealedFile
+from tests.contract.store_process import nth_value, process
+
+KEY, OTHER_KEY = b"k" * 32, b"K" * 32
+HOUSE = "0123456789abcdef"
+CANARY = "sk-canary-9f2b7c41d8"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secrets.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SealedFile]:
+    with closing(SealedFile(path, KEY, HOUSE)) as opened:
+        yield opened
+
+
+def edit(path: Path, statement: str, *values: object) -> None:
+    """What somebody does who can write to the file but has no key."""
+    with closing(sqlite3.connect(path)) as db, db:
+        assert db.execute(statement, values).rowcount == 1
+
+
+def refused(path: Path, key: bytes = KEY, installation: str = HOUSE) -> str:
+    with pytest.raises(StoreFailed) as failed, closing(SealedFile(path, key, installation)):
+        pass
+    assert failed.value.hint != StoreFailed.default_hint
+    return failed.value.message
+
+
+def with_each_bit_flipped(blob: bytes) -> Iterator[bytes]:
+    for position, bit in itertools.product(range(len(blob)), range(8)):
+        yield blob[:position] + bytes([blob[position] ^ (1 << bit)]) + blob[position + 1 :]
+
+
+# ------------------------------------------------------------------------------------- tampering
+
+
+@pytest.mark.parametrize("column", ["data_key", "sealed"])
+def test_a_secret_with_any_bit_flipped_is_refused(
+    path: Path, store: SealedFile, column: str
+) -> None:
+    store.put("genai", 1, Secret("sk-one"), slot="key-one")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        (blob,) = db.execute(f"SELECT {column} FROM secrets").fetchone()
+        for flipped in with_each_bit_flipped(blob):
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute(f"UPDATE secrets SET {column} = ?", (flipped,))
+            with pytest.raises(StoreFailed, match="damaged or tampered"):
+                store.get("genai", 1)
+        db.execute(f"UPDATE secrets SET {column} = ?", (blob,))
+    assert store.get("genai", 1) == Secret("sk-one")
+
+
+@pytest.mark.parametrize("column", ["id", "master"])
+def test_a_file_whose_key_row_has_any_bit_flipped_does_not_open(
+    path: Path, store: SealedFile, column: str
+) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        (blob,) = db.execute(f"SELECT {column} FROM keys").fetchone()
+    for flipped in with_each_bit_flipped(blob):
+        edit(path, f"UPDATE keys SET {column} = ?", flipped)
+        assert ("another key" if column == "id" else "damaged") in refused(path)
+    edit(path, f"UPDATE keys SET {column} = ?", blob)
+    SealedFile(path, KEY, HOUSE).close()
+
+
+@pytest.mark.parametrize("cut", [b"", b"short", None, "text", 7])
+def test_a_cell_that_is_no_blob_is_refused(path: Path, store: SealedFile, cut: object) -> None:
+    store.put("genai", 1, Secret("sk-one"))
+    edit(path, "UPDATE secrets SET sealed = coalesce(?, x'')", cut)
+    with pytest.raises(StoreFailed, match="damaged or tampered"):
+        store.get("genai", 1)
+
+
+def test_no_two_rows_can_be_exchanged(path: Path, store: SealedFile) -> None:
+    addresses = list(itertools.product(("a", "ab", "b"), (1, 11), (None, "", "key-one")))
+    spread = [
+        (f"{name}{index}", number, slot) for index, (name, number, slot) in enumerate(addresses)
+    ]
+    for name, number, slot in spread:
+        store.put(name, number, Secret(f"{name}{number}{slot}"), slot=slot)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        rows = {
+            row[0]: row[1:]
+            for row in db.execute("SELECT name, slot, data_key, sealed FROM secrets")
+        }
+        change = "UPDATE secrets SET slot = ?, data_key = ?, sealed = ? WHERE name = ?"
+        for (here, number, _), (there, _, _) in itertools.permutations(spread, 2):
+            slot, data_key, sealed = rows[there]
+            mixtures = [
+                (slot, data_key, sealed),
+                (rows[here][0], data_key, sealed),
+                (rows[here][0], rows[here][1], sealed),
+                (rows[here][0], data_key, rows[here][2]),
+            ]
+            for mixture in mixtures[:: 1 if here == spread[0][0] else 3]:
+                db.execute(change, (*mixture, here))
+                with pytest.raises(StoreFailed, match="damaged or tampered"):
+                    store.get(here, number)
+            db.execute(change, (*rows[here], here))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("name", "openai"), ("number", 2), ("slot", "key-two"), ("slot", None)]
+)
+def test_a_row_given_another_address_is_refused(
+    path: Path, store: SealedFile, column: str, value: object
+) -> None:
+    store.put("genai", 1, Secret("sk-one"), slot="key-one")
+    edit(path, f"UPDATE secrets SET {column} = ?", value)
+    ((name, number),) = store.list()
+    with pytest.raises(StoreFailed, match="damaged or tampered"):
+        store.get(name, number)
+
+
+def test_no_slot_is_not_an_empty_slot(path: Path, store: SealedFile) -> None:
+    store.put("genai", 1, Secret("sk-one"), slot=None)
+    edit(path, "UPDATE secrets SET slot = ''")
+    with pytest.raises(StoreFailed, match="damaged or tampered"):
+        store.get("genai", 1)
+
+
+def test_no_byte_of_the_file_changes_what_an_address_gives(path: Path, store: SealedFile) -> None:
+    store.put("genai", 1, Secret("sk-one"), slot="key-one")
+    store.put("genai", 2, Secret("sk-two"), slot="key-two")
+    store.close()
+    whole = path.read_bytes()
+    outcomes = set()
+    for position in range(0, len(whole), 61):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        try:
+            with closing(SealedFile(path, KEY, HOUSE, read_only=True)) as again:
+                outcomes.add((again.get("genai", 1), again.get("genai", 2)))
+        except StoreFailed:
+            pass
+    assert {one for one, _ in outcomes} <= {None, Secret("sk-one")}
+    assert {two for _, two in outcomes} <= {None, Secret("sk-two")}
+
+
+# ------------------------------------------------------------------------- whose key, whose file
+
+
+def test_a_wrong_key_is_told_apart_from_damage(path: Path, store: SealedFile) -> None:
+    assert "sealed with another key" in refused(path, key=OTHER_KEY)
+    with pytest.raises(StoreFailed, match="32 bytes"):
+        SealedFile(path, b"short", HOUSE)
+
+
+def test_a_file_of_another_installation_is_refused(path: Path, store: SealedFile) -> None:
+    store.put("genai", 1, Secret("sk-one"))
+    copied = path.with_name("copied.db")
+    shutil.copy(path, copied)
+    assert "another installation" in refused(copied, installation="another")
+    edit(copied, "UPDATE header SET installation = 'another'")
+    assert "damaged or tampered" in refused(copied, installation="another")
+
+
+def test_a_row_of_another_installation_with_the_same_key_is_refused(
+    path: Path, store: SealedFile
+) -> None:
+    store.put("genai", 1, Secret("ours"))
+    foreign = path.with_name("foreign.db")
+    with closing(SealedFile(foreign, KEY, "another")) as other:
+        other.put("genai", 1, Secret("theirs"))
+    with closing(sqlite3.connect(foreign)) as db:
+        row = db.execute("SELECT data_key, sealed FROM secrets").fetchone()
+    edit(path, "UPDATE secrets SET data_key = ?, sealed = ?", *row)
+    with pytest.raises(StoreFailed, match="damaged or tampered"):
+        store.get("genai", 1)
+
+
+def test_another_format_and_another_program_s_file_are_refused(
+    path: Path, store: SealedFile
+) -> None:
+    store.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    assert "format" in refused(path)
+    path.write_bytes(b"not a database at all" * 100)
+    assert "not a database" in refused(path)
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    path.chmod(0o600)
+    assert "not a sealed store" in refused(path)
+
+
+# ------------------------------------------------------------------------------- files and rights
+
+
+def test_every_file_is_the_owner_s_alone_under_a_usual_umask(path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with closing(SealedFile(path, KEY, HOUSE)) as store:
+            store.put("genai", 1, Secret("x"))
+            modes = {
+                found.name: stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()
+            }
+    finally:
+        os.umask(before)
+    assert modes.pop("secrets.db") == 0o600
+    assert set(modes.values()) <= {0o600}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_file_open_to_others_is_refused(path: Path, store: SealedFile, mode: int) -> None:
+    path.chmod(mode)
+    assert "open to other users" in refused(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away: sudo make test")
+def test_a_file_of_another_user_is_refused(path: Path, store: SealedFile) -> None:
+    os.chown(path, 65534, -1)
+    assert "belongs to another user" in refused(path)
+
+
+def test_a_symbolic_link_is_refused_and_not_followed(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "elsewhere")
+    assert "not a plain file" in refused(path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_missing_folder_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "none" / "secrets.db")
+
+
+def test_reading_makes_no_file(path: Path) -> None:
+    with pytest.raises(StoreFailed):
+        SealedFile(path, KEY, HOUSE, read_only=True)
+    assert list(path.parent.iterdir()) == []
+    with closing(SealedFile(path, KEY, HOUSE)) as store:
+        store.put("genai", 1, Secret("sk-one"))
+    for left in set(path.parent.iterdir()) - {path}:
+        left.unlink()
+    before = path.read_bytes()
+    with closing(SealedFile(path, KEY, HOUSE, read_only=True)) as reader:
+        assert reader.get("genai", 1) == Secret("sk-one")
+        assert reader.list() == [("genai", 1)]
+        with pytest.raises(StoreFailed):
+            reader.put("genai", 2, Secret("x"))
+        with pytest.raises(StoreFailed):
+            reader.drop("genai", 1)
+        assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_a_beginning_for_writers_only(path: Path) -> None:
+    path.touch(mode=0o600)
+    with pytest.raises(StoreFailed, match="not a sealed store"):
+        SealedFile(path, KEY, HOUSE, read_only=True)
+    with closing(SealedFile(path, KEY, HOUSE)) as store:
+        assert store.list() == []
+
+
+# --------------------------------------------------------------------------------- what lies there
+
+
+def spelt(value: str) -> Iterator[bytes]:
+    raw = value.encode()
+    yield from (raw, raw[::-1], raw.hex().encode(), value.encode("utf-16-le"))
+    for shift in range(3):  # base64 of it, wherever it begins
+        yield base64.b64encode(b"\0" * shift + raw)[4:-4]
+
+
+def test_no_secret_lies_in_any_file_in_clear(path: Path, store: SealedFile) -> None:
+    def scan() -> None:
+        for found in path.parent.iterdir():
+            content = found.read_bytes()
+            assert not [form for form in spelt(CANARY) if form in content], found.name
+            assert KEY not in content
+
+    store.put("genai", 1, Secret(CANARY), slot="key-one")
+    scan()
+    with closing(
+        sqlite3.connect(path)
+    ) as beside:  # holds the journal back while a put is under way
+        beside.execute("BEGIN")
+        beside.execute("SELECT * FROM secrets").fetchall()
+        scan()
+    store.put("genai", 1, Secret(CANARY + "!"))
+    store.drop("genai", 1)
+    scan()
+    assert CANARY not in repr(store)
+
+
+def test_each_put_is_sealed_anew(path: Path, store: SealedFile) -> None:
+    seen = set()
+    for _ in range(3):
+        store.put("genai", 1, Secret("the same"))
+        with closing(sqlite3.connect(path)) as db:
+            seen.update(db.execute("SELECT data_key FROM secrets").fetchone())
+            seen.update(db.execute("SELECT sealed FROM secrets").fetchone())
+    assert len(seen) == 6
+    assert len({blob[:12] for blob in seen}) == 6
+
+
+def test_what_was_dropped_is_overwritten_in_the_file(path: Path, store: SealedFile) -> None:
+    store.put("genai", 1, Secret("x" * 64))
+    with closing(sqlite3.connect(path)) as db:
+        (sealed,) = db.execute("SELECT sealed FROM secrets").fetchone()
+    assert sealed in path.read_bytes()
+    store.drop("genai", 1)
+    assert sealed not in path.read_bytes()
+
+
+def test_what_makes_a_commit_durable_is_on(store: SealedFile) -> None:
+    asked = {name: store._pragma(name) for name in ("synchronous", "journal_mode", "secure_delete")}
+    assert asked == {"synchronous": 2, "journal_mode": "truncate", "secure_delete": 1}
+
+
+# ---------------------------------------------------------------------------------- being killed
+
+
+def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(
+    path: Path, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "store.key"
+    options = {"installation": HOUSE, "home": tmp_path, "path": path}
+    options["key"] = {"kind": "file", "path": key_file}
+    taken, undone = -1, 0
+    for kill in range(30):
+        task = {"kind": "sealed-file", "options": options, "churn": taken + 1}
+        with process(task) as writer:
+            assert writer.stdout is not None
+            acknowledged = [writer.stdout.readline() for _ in range(1 + kill % 5)]
+            writer.kill()
+            acknowledged += writer.stdout.readlines()  # what it said before it died
+        taken = int([line for line in acknowledged if line.endswith("\n")][-1])
+        journal = path.with_name("secrets.db-journal")
+        undone += journal.stat().st_size > 0
+        key = base64.urlsafe_b64decode(key_file.read_bytes())
+        with closing(SealedFile(path, key, HOUSE, read_only=bool(kill % 2))) as after:
+            assert after.list() == [("churn", 1)]
+            assert after.get("churn", 1) in (Secret(nth_value(taken)), Secret(nth_value(taken + 1)))
+    assert undone, "no kill came in the middle of a put: this test showed nothing"

@@ -1,0 +1,348 @@
+"""What must hold at every effect and every record, judged from the world's own truth.
+
+The watch never asks the core what it thinks; from the journal it reads only what lookups would
+hand out and what is claimed to have happened. What the outside did (console, clock, expiry) is
+never blamed on keyman, but it has to be noticed in time.
+
+I9 (a secret is nowhere but in the store) is checked here on the journal alone; logs, files and
+processes are other tests' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
+from keyman.core.steps import Wait
+from keyman.db.journal import Lease
+from tests.sim.setups import Kind
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+OPEN = (Stage.REQUESTED, Stage.PENDING)
+NOTICING = timedelta(minutes=15)  # beyond observe_every: backoff, late calls, verification
+
+
+class Broken(Exception):
+    """An invariant doesn't hold."""
+
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(f"{invariant}: {what}")
+        self.invariant = invariant
+
+
+class Watch:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.leaked: dict[str, bool] = {}  # secret: was it to be revoked at once?
+        self.left: dict[str, tuple[datetime, timedelta]] = {}  # secret: replaced when, overlap
+        self.put_as: dict[int, str] = {}  # version number: the secret last put under it
+        self.proven: dict[str, datetime] = {}  # secret: when a probe of ours was accepted
+        self.probes: dict[str, datetime] = {}
+        self.overlap_wish: timedelta | None = None
+        self.wanted_on: set[str] = set()
+        self.published: int | None = None
+        self.highest = 0
+        self.touched_at: datetime | None = None  # last change from outside
+        self.clocks_set = False
+        self.was_restored = False
+        self.refused_since: datetime | None = None
+
+    # What is so.
+
+    def handed(self, record: Credential | None = None) -> tuple[Version, str] | None:
+        """What lookups hand out: never a secret known to be dead."""
+        record = record or self.world.record
+        v = record.current
+        if v is None or v.dead_at or v.expired(self.world.now()):
+            return None
+        if v.compromised and v.revoke_first:
+            return None
+        secret = self.world.safe.secrets.get((record.name, v.number))
+        return (v, secret.reveal()) if secret else None
+
+    def last_used(self, secret: str, by: datetime) -> datetime | None:
+        """Clients use what they were handed, and keep it for as long as the slowest of them."""
+        used = [self.probes[secret]] if secret in self.probes else []
+        handed = self.handed()
+        if handed and handed[1] == secret:
+            used.append(by)
+        elif secret in self.left:
+            used.append(min(by, self.left[secret][0] + self.world.setup.held))
+        return max(used, default=None)
+
+    # Things that happen.
+
+    def outside(self) -> None:
+        self.touched_at = self.world.true
+
+    def clock_set(self) -> None:
+        self.outside()
+        self.clocks_set = True
+
+    def restored(self) -> None:
+        self.outside()
+        self.was_restored = True
+        self.highest = 0
+        marked = [v.number for v in self.world.record.versions if v.compromised]
+        kept = {self.put_as.get(number) for number in marked}
+        self.leaked = {s: now for s, now in self.leaked.items() if s in kept}
+        self.overlap_wish = None
+        handed = self.handed()
+        self.highest = handed[0].number if handed else 0
+
+    def probed(self, secret: str, verdict: Verdict) -> None:
+        self.probes[secret] = self.world.true
+        if verdict is Verdict.ACCEPTED:
+            self.proven[secret] = self.world.true
+
+    # Every change of ours at the provider.
+
+    def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
+        world, cloud = self.world, self.world.cloud
+        handed = self.handed()
+        relied_on = handed[1] if handed and cloud.sound(handed[1]) else None
+        leaving = [s for s in self.left if cloud.sound(s) and s != relied_on]
+        slot = cloud.keys[place.handle].slots[place.slot]
+        was, secret, by_person = slot.state(world.true), slot.secret, slot.off_by_person
+        effect()
+        self._nobody_is_cut_off(verb, place, relied_on)
+        for old in leaving:
+            if not cloud.sound(old):
+                self._overlap_was_over(verb, old)
+        if verb == "activate":
+            self._switching_on_was_wanted(place, secret, by_person=by_person)
+        if verb == "retire" and was == "ACTIVE":
+            self._something_is_still_on(place, secret)
+
+    def _nobody_is_cut_off(self, verb: str, place: Place, relied_on: str | None) -> None:
+        if relied_on is None or self.world.cloud.sound(relied_on):
+            return
+        if self.leaked.get(relied_on):
+            return
+        what = "I6" if relied_on in self.leaked else "I1/I2"
+        raise Broken(what, f"{verb} of {place.slot} kills what lookups hand out")
+
+    def _overlap_was_over(self, verb: str, secret: str) -> None:
+        if secret in self.leaked or self.clocks_set:
+            return
+        world, policy = self.world, self.world.setup.policy
+        since, overlap = self.left[secret]
+        if world.true < since + overlap:
+            raise Broken("I5", f"{verb} cuts the overlap of {secret} short")
+        used = self.last_used(secret, world.true - world.setup.use_lag)
+        if not world.setup.shows_use or used is None or used <= since:
+            return
+        lately = max(policy.max_client_staleness, overlap / 2)
+        if world.true - used < lately and world.true < self._cap(since, overlap):
+            raise Broken("I5", f"{verb} ends {secret} although it is in use")
+
+    def _cap(self, since: datetime, overlap: timedelta) -> datetime:
+        policy, current = self.world.setup.policy, self.world.record.current
+        if policy.max_overlap is not None:
+            return since + max(policy.max_overlap, overlap)
+        if current is None or current.expires_at is None or self._replacement_is_asked_for():
+            return since + overlap
+        return policy.rotate_at(current.expires_at, self.world.setup.name)
+
+    def _replacement_is_asked_for(self) -> bool:
+        record = self.world.record
+        asked = record.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY) is not None
+        handed = self.handed()
+        return asked or handed is None or not self.world.cloud.sound(handed[1])
+
+    def _switching_on_was_wanted(self, place: Place, secret: str, *, by_person: bool) -> None:
+        needed = {self.put_as.get(v.number) for v in self.world.record.all_at(Stage.PENDING)}
+        if by_person and place.slot not in self.wanted_on and secret not in needed:
+            raise Broken("I10", f"{place.slot} was switched off by a person, and on again by us")
+
+    def _something_is_still_on(self, place: Place, secret: str) -> None:
+        now, keys = self.world.true, self.world.cloud.keys.values()
+        on = any(s.state(now) == "ACTIVE" for k in keys if not k.gone for s in k.slots.values())
+        if on or secret in self.leaked or self.touched_at is not None:
+            return
+        raise Broken("I2", f"retire of {place.slot} switches off the last slot")
+
+    # Every record.
+
+    def saving(
+        self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
+    ) -> None:
+        self._holder_is_current(before, after)
+        was = self.handed(before)
+        land()
+        self.put_as |= {
+            number: s.reveal()
+            for (_, number), s in self.world.safe.secrets.items()
+            if number not in self.put_as or self.put_as[number] != s.reveal()
+        }
+        self._one_in_flight(after)
+        self._claims_are_true(before, after)
+        self._lookups(was, self.handed(after), before, after)
+        self._no_secret_in_it(after)
+
+    def _holder_is_current(self, before: Credential, after: Credential) -> None:
+        holder, acting = self.world.books.holder, self.world.acting
+        if acting is not None and holder is not None and holder.owner != acting:
+            raise Broken("I4", f"{acting} saves, but {holder.owner} holds the lease")
+
+    def _one_in_flight(self, after: Credential) -> None:
+        if len(after.all_at(*OPEN)) > 1:
+            raise Broken("I4", "two rotations in flight")
+
+    def _claims_are_true(self, before: Credential, after: Credential) -> None:
+        """What the record newly says of the provider is so, unless a stranger acted meanwhile."""
+        cloud = self.world.cloud
+        for v in after.versions:
+            old, secret = before.version(v.number), self.put_as.get(v.number)
+            if secret is None or self._touched_lately() or self.world.setup.kind is Kind.MINTED:
+                continue
+            if v.revoked_at and not (old and old.revoked_at) and cloud.alive(secret):
+                raise Broken("I7", f"version {v.number} is recorded as destroyed, and is not")
+            newly_off = v.stage is Stage.RETIRED and not (old and old.stage is Stage.RETIRED)
+            shared = after.current is not None and self.put_as.get(after.current.number) == secret
+            if newly_off and not shared and cloud.sound(secret):
+                raise Broken("I7", f"version {v.number} is recorded as switched off, and is not")
+
+    def _touched_lately(self) -> bool:
+        return self.touched_at is not None and self.world.true - self.touched_at < NOTICING * 4
+
+    def _lookups(
+        self,
+        was: tuple[Version, str] | None,
+        now: tuple[Version, str] | None,
+        before: Credential,
+        after: Credential,
+    ) -> None:
+        world = self.world
+        if was and (now is None or now[1] != was[1]):
+            self._left(was[1])
+        current = after.current
+        moved = current is not None and before.current != current
+        if current is not None and moved and (now is None or was is None or now[1] != was[1]):
+            self._promotion_is_sound(before, after, current)
+        if now is None:
+            if was and world.cloud.accepts(was[1]) and not self._lost_on_purpose(was[1]):
+                raise Broken("I8", f"lookups see nothing although {was[1]} works")
+            return
+        self.left.pop(now[1], None)
+        if now[0].number < self.highest:
+            raise Broken("I8", f"version {now[0].number} after {self.highest}")
+        self.highest = now[0].number
+
+    def _left(self, secret: str) -> None:
+        overlap = self.overlap_wish or self.world.setup.policy.overlap
+        self.overlap_wish = None
+        self.left[secret] = (self.world.true, timedelta(0) if secret in self.leaked else overlap)
+
+    def _lost_on_purpose(self, secret: str) -> bool:
+        return bool(self.leaked.get(secret)) or not self.world.cloud.sound(secret)
+
+    def _promotion_is_sound(
+        self, before: Credential, after: Credential, current: Version
+    ) -> None:
+        if before.current is not None and before.current.number == current.number:
+            return
+        world = self.world
+        secret = world.safe.secrets.get((after.name, current.number))
+        if secret is None:
+            raise Broken("I3", f"version {current.number} is current, its secret not stored")
+        if world.setup.policy.verify.successes == 0:
+            return
+        proven = self.proven.get(secret.reveal())
+        if proven is None:
+            raise Broken("I3", f"version {current.number} is current and was never verified")
+        outside = self.touched_at is not None and self.touched_at >= proven
+        if not outside and not world.cloud.accepts(secret.reveal()):
+            raise Broken("I1", f"version {current.number} is current, the provider refuses it")
+
+    def _no_secret_in_it(self, after: Credential) -> None:
+        """Cheap enough for every record: nothing in it is a Secret or holds one's characters."""
+        current = after.current
+        if current is None:
+            return
+        secret = self.put_as.get(current.number, "")
+        told = (current.attempt, current.fingerprint, after.last_error, after.last_hint)
+        if secret and any(secret in (text or "") for text in told):
+            raise Broken("I9", "the journal holds a secret")
+
+    # Every turn.
+
+    def waits(self, wait: Wait) -> None:
+        if wait.reason.startswith("no rest"):
+            raise Broken("L", f"advance finds no rest: {self.world.trace[-8:]}")
+        if wait.until <= self.world.now():
+            raise Broken("L", f"advance waits for the past: {wait}")
+
+    def turn_over(self) -> None:
+        """A secret that the provider refuses isn't handed out for longer than it takes to see."""
+        world = self.world
+        handed = self.handed()
+        if handed is None or world.cloud.accepts(handed[1]):
+            self.refused_since = None
+            return
+        self.refused_since = self.refused_since or world.true
+        patience = world.setup.policy.observe_every + NOTICING
+        if world.true - self.refused_since > patience and not world.setup.lag:
+            raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")
+
+    # At rest.
+
+    def missing(self) -> list[str]:
+        """What keeps the world from being at rest as it should be; empty when it is."""
+        world, record = self.world, self.world.record
+        said = [f"version {v.number} is {v.stage}" for v in record.all_at(*OPEN)]
+        said += [f"order {o.kind} is open" for o in record.orders if o.open]
+        said += [f"{s} leaked and lives" for s in self.leaked if world.cloud.alive(s)]
+        if world.cloud.flying:
+            said.append("calls are under way")
+        if record.failures:
+            said.append(f"failing: {record.last_error}")
+        return said + self._lookups_missing() + self._slots_missing() + self._store_missing()
+
+    def _lookups_missing(self) -> list[str]:
+        handed, now = self.handed(), self.world.now()
+        if handed is None:
+            return ["nothing to hand out"]
+        current, secret = handed
+        if not self.world.cloud.accepts(secret):
+            return ["what is handed out is refused"]
+        said = [] if self.published == current.number else ["lookups were not told"]
+        policy = self.world.setup.policy
+        if current.expires_at and now >= policy.rotate_at(current.expires_at, record_name(current, self)):
+            said.append("the current version is due")
+        return said
+
+    def _slots_missing(self) -> list[str]:
+        world, record = self.world, self.world.record
+        if world.setup.kind is Kind.MINTED or self.touched_at is not None:
+            return []
+        wanted = {self.put_as.get(v.number) for v in record.all_at(Stage.CURRENT, Stage.PREVIOUS)}
+        now = world.true
+        on = {
+            slot.secret: name
+            for key in world.cloud.keys.values()
+            for name, slot in key.slots.items()
+            if not key.gone and slot.state(now) == "ACTIVE"
+        }
+        extra = [n for s, n in on.items() if s not in wanted and n not in self.wanted_on]
+        return [f"slot {name} is active for nobody" for name in extra]
+
+    def _store_missing(self) -> list[str]:
+        if self.was_restored:
+            return []
+        live = {
+            v.number for v in self.world.record.versions if v.stage is not Stage.REVOKED
+        }
+        kept = {number for _, number in self.world.safe.secrets}
+        return [f"the store keeps version {n}" for n in sorted(kept - live)]
+
+
+def record_name(current: Version, watch: Watch) -> str:
+    return watch.world.setup.name
+
+
+__all__ = ["Broken", "Secret", "Watch"]

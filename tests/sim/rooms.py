@@ -1,0 +1,160 @@
+"""Journal and store as they promise to be: durable at once, saved whole or not at all.
+
+Both ask the world what goes wrong and show it every record that lands. They know nothing of the
+rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keyman import errors
+from keyman.core.model import Credential, Observed, Order, Secret, Spec
+from keyman.db.journal import Event, Lease
+from tests.sim.cloud import PowerCut
+
+LONG_AGO = timedelta(days=36500)
+
+
+class Surroundings(Protocol):
+    def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
+    def saving(
+        self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class Row:
+    credential: Credential
+    observed: Observed | None
+
+
+@dataclass(slots=True)
+class Holder:
+    owner: str
+    home: str
+    fence: int
+    until: datetime
+    released: bool
+
+
+@dataclass(slots=True)
+class Books:
+    """The journal of one credential."""
+
+    world: Surroundings
+    installation: str = "here"
+    row: Row | None = None
+    holder: Holder | None = None
+    finished: dict[str, Order] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    def load(self, spec: Spec) -> tuple[Credential, Observed | None]:
+        if self.row is None:
+            return Credential(spec), None
+        return self.row.credential, self.row.observed
+
+    def save(
+        self,
+        credential: Credential,
+        observed: Observed | None,
+        *,
+        lease: Lease | None = None,
+        now: datetime | None = None,
+        events: Sequence[Event] = (),
+    ) -> Credential:
+        trouble = self.world.trouble("save", ("cut", "done-cut", "disk", "busy"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "disk":
+            raise errors.StoreFailed("disk I/O error")
+        before = self.row.credential if self.row else Credential(credential.spec)
+        if trouble == "busy" or credential.revision != before.revision:
+            raise errors.Conflict("someone else wrote first")
+        if lease is not None and not self._held(lease, now):
+            raise errors.Conflict("the lease is no longer held")
+        saved = replace(
+            credential,
+            revision=credential.revision + 1,
+            orders=tuple(order for order in credential.orders if order.open),
+        )
+
+        def land() -> None:
+            self.finished.update({o.id: o for o in credential.orders if not o.open})
+            self.row = Row(saved, observed)
+            self.events.extend(events)
+
+        self.world.saving(before, saved, lease, land)
+        if trouble == "done-cut":
+            raise PowerCut
+        return saved
+
+    def take_lease(
+        self, name: str, owner: str, home: str, ttl: timedelta, now: datetime
+    ) -> Lease | None:
+        held = self.holder
+        if held is None:
+            self.holder = Holder(owner, home, 1, now + ttl, released=False)
+            return Lease(name, owner, 1, clean=True)
+        ours, was_released = held.owner == owner, held.released
+        if not ours and not was_released and held.until > now:
+            return None
+        fence = held.fence if ours else held.fence + 1
+        self.holder = Holder(owner, home, fence, now + ttl, released=False)
+        return Lease(name, owner, fence, clean=ours or was_released)
+
+    def release_lease(self) -> None:
+        if self.holder:
+            self.holder.until -= LONG_AGO
+            self.holder.released = True
+
+    def void_leases(self, home: str) -> None:
+        if self.holder and self.holder.home == home and not self.holder.released:
+            self.holder.until -= LONG_AGO
+
+    def _held(self, lease: Lease, now: datetime | None) -> bool:
+        held = self.holder
+        mine = held is not None and held.fence == lease.fence
+        return mine and held is not None and now is not None and held.until > now
+
+
+@dataclass(slots=True)
+class Safe:
+    """The store: what lies in it survives every power cut."""
+
+    world: Surroundings
+    durable: bool = True
+    secrets: dict[tuple[str, int], Secret] = field(default_factory=dict)
+
+    def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
+        trouble = self.world.trouble("put", ("cut", "done-cut", "full", "lies"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "full":
+            raise errors.StoreFailed("no space left")
+        if trouble != "lies":
+            self.secrets[name, number] = secret
+        if trouble == "done-cut":
+            raise PowerCut
+
+    def get(self, name: str, number: int) -> Secret | None:
+        if self.world.trouble("get", ("locked",)) == "locked":
+            raise errors.StoreFailed("the store is locked")
+        return self.secrets.get((name, number))
+
+    def drop(self, name: str, number: int) -> None:
+        trouble = self.world.trouble("drop", ("cut", "full"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "full":
+            raise errors.StoreFailed("no space left")
+        self.secrets.pop((name, number), None)
+
+    def list(self, name: str | None = None) -> list[tuple[str, int]]:
+        return sorted(address for address in self.secrets if name in (None, address[0]))
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,311 @@
+"""Clock, provider, store, journal and power in one object, around the real rotator.
+
+A world runs one credential through one history. It injects what its plan (or dice) chooses: lost,
+refused, repeated and late calls; power cuts before and after every effect; store and disk errors;
+old pictures; people, consoles, clocks, backups and second processes. It does not inject: a store
+that changes or loses what it once gave back, a journal that loses what it acknowledged, two keyman
+installations on one key, a provider that answers with another key's data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from keyman import errors
+from keyman.core.model import Credential, Place, Secret, Spec, Verdict
+from keyman.core.steps import Wait
+from keyman.db.journal import Lease
+from tests.sim import people
+from tests.sim.cloud import TINY, Cloud, Key, PowerCut, Slot
+from tests.sim.every import Menu, Plan
+from tests.sim.invariants import Broken, Watch
+from tests.sim.rooms import Books, Row, Safe
+from tests.sim.setups import Kind, Setup
+
+START = datetime(2026, 11, 21, tzinfo=UTC)
+SOON = timedelta(seconds=5)
+SWEEP = timedelta(days=1)
+CHANGES = ("claim", "create", "issue", "activate", "retire", "revoke")
+CALM_LIMIT = 3.0  # lifetimes that a world may take to come to rest
+TURNS_LIMIT = 4000
+
+Chooser = Callable[[int, Menu], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The code under test: the real one, or a copy with a bug planted."""
+
+    rotator: Any
+    managed: Any
+    health: Any
+
+
+class World:
+    def __init__(self, setup: Setup, choose: Chooser, machine: Machine) -> None:
+        self.setup = setup
+        self.choose = choose
+        self.machine = machine
+        self.true = START
+        self.skew = timedelta(0)
+        self.menus: list[Menu] = []
+        self.trace: list[str] = []
+        self.calm = False
+        self.hands_full = False
+        self.hurry = False
+        self.orders_made = 0
+        self.owners = 0
+        self.acting: str | None = None
+        self.backups: list[Row] = []
+        self.cloud = Cloud(self)
+        self.books = Books(self)
+        self.safe = Safe(self)
+        self.watch = Watch(self)
+        self.spec = self._spec()
+        self.ids = itertools.count(1)
+        self.boot(clean=True)
+
+    def _spec(self) -> Spec:
+        setup = self.setup
+        return Spec(
+            name=setup.name,
+            provider=setup.kind.value,
+            policy=setup.policy,
+            slots=setup.slots,
+            key_id="key" if setup.adopted else None,
+            installation=self.books.installation,
+            observes=setup.kind is not Kind.MINTED,
+            claims=setup.claims,
+        )
+
+    # The clock that keyman is handed.
+
+    def now(self) -> datetime:
+        return self.true + self.skew
+
+    def boot_time(self) -> float:
+        return (self.true - START).total_seconds()
+
+    def pass_time(self, by: timedelta) -> None:
+        self.true += by
+        if self.cloud.flying:
+            self.cloud.land()
+
+    # A life.
+
+    def live(self) -> None:
+        """Run the history, then let the world come to rest; raises Broken."""
+        if self.setup.adopted:
+            self._entrust()
+        end = self.true + timedelta(days=self.setup.days)
+        while self.true < end:
+            self.turn(end)
+        self.come_to_rest()
+
+    def come_to_rest(self) -> None:
+        """Nothing goes wrong any more: the goal must be reached, and soon."""
+        self.calm = True
+        limit = self.true + self.setup.policy.lifetime * CALM_LIMIT
+        for _ in range(TURNS_LIMIT):
+            missing = self.watch.missing()
+            if not missing:
+                return
+            if self.true >= limit:
+                break
+            self.turn(limit)
+        raise Broken("L", f"the world does not come to rest: {'; '.join(self.watch.missing())}")
+
+    def _entrust(self) -> None:
+        setup = self.setup
+        slots: dict[str | None, Slot] = {}
+        for name, state, life in (("one", "ACTIVE", 1.0), ("two", setup.standby_state, 2 / 3)):
+            slots[name] = Slot(f"old-{name}", state, self.true + setup.policy.lifetime * life)
+        self.cloud.keys["key"] = Key("key", "", slots)
+        self.cloud._switch(slots["one"], "ACTIVE")
+        self.cloud.doors["old-one"].opens = self.true
+        self.hands_full = True
+        self.rotator.adopt(setup.name, "one", Secret("old-one"))
+        self.hands_full = False
+
+    def turn(self, end: datetime) -> None:
+        self.cloud.land()
+        self.trouble("turn", ())
+        back = self._advance_or_fall()
+        self.watch.turn_over()
+        if self.hurry:
+            self.hurry = False
+            back = self.true
+        arrives = self.cloud.due()
+        if arrives is not None:
+            back = min(back, arrives)
+        self.true = max(self.true + TINY, min(back, end, self.true + SWEEP))
+
+    def _advance_or_fall(self) -> datetime:
+        try:
+            wait = self.advance()
+        except PowerCut:
+            self.boot(clean=False)
+            return self.true + SOON
+        except (errors.Conflict, errors.StoreFailed) as error:
+            self.note(f"turn ended: {error}")
+            return self.true + timedelta(seconds=30)
+        self.watch.waits(wait)
+        return wait.until - self.skew
+
+    def advance(self) -> Wait:
+        self.acting = self.owner
+        try:
+            wait: Wait = self.rotator.advance(self.setup.name)
+        finally:
+            self.acting = None
+        return wait
+
+    def boot(self, *, clean: bool, home: str = "home") -> None:
+        """A new process takes over from one that ended well, or not."""
+        self.owners += 1
+        self.owner = f"owner-{self.owners}"
+        if self.books.row is not None:
+            self.backups.append(copy(self.books.row))
+        if clean:
+            self.books.release_lease()
+        else:
+            self.books.void_leases(home)
+        managed = self.machine.managed(self.spec, self.cloud, self.safe)
+        self.rotator = self.machine.rotator(
+            self.books,
+            {self.setup.name: managed},
+            _Clock(self),
+            lambda: f"id-{next(self.ids)}",
+            owner=self.owner,
+            home=home,
+            changed=self.publish,
+        )
+        self.watch.published = self.record.current.number if self.record.current else None
+
+    def restore(self, backup: Row) -> None:
+        self.books.row = copy(backup)
+
+    def publish(self, credential: Credential) -> None:
+        self.watch.published = credential.current.number if credential.current else None
+
+    # What goes wrong, and where.
+
+    def trouble(self, where: str, menu: Menu) -> str:
+        """What the plan has for this moment; acts of people are done here and now."""
+        if self.calm or self.hands_full:
+            return ""
+        full = menu + self._acts(where)
+        if not full:
+            return ""
+        moment = len(self.menus)
+        self.menus.append(full)
+        what = self.choose(moment, full)
+        if not what:
+            self.note(where)
+            return ""
+        self.note(f"{where} *** {moment}:{what}")
+        act = people.ACTS.get(what)
+        if act is None:
+            return what
+        self.hands_full = what != "take-over"
+        before, self.acting = self.acting, None
+        act(self)
+        self.acting = before
+        self.hands_full = False
+        return ""
+
+    def _acts(self, where: str) -> Menu:
+        if where not in CHANGES and where not in ("save", "turn"):
+            return ()
+        setup, acts = self.setup, ()
+        key = (setup.name, where)
+        known = _MENUS.get(key)
+        if known is not None:
+            return known
+        acts = (
+            *(people.ORDERS if setup.people else ()),
+            *(people.CONSOLE if setup.console and setup.kind is Kind.SLOTS else ()),
+            *(people.SHOCKS if setup.shocks else ()),
+            *(people.BETWEEN_TURNS if where == "turn" else ()),
+            *(people.SECOND if setup.shocks and setup.if_match and where != "turn" else ()),
+        )
+        _MENUS[key] = acts
+        return acts
+
+    def note(self, line: str) -> None:
+        self.trace.append(f"{self.true - START} {self.acting or '-'} {line}")
+
+    # What the rooms show the watch.
+
+    def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
+        self.watch.changing(verb, place, effect)
+
+    def saving(
+        self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
+    ) -> None:
+        self.watch.saving(before, after, lease, land)
+
+    def probed(self, secret: str, verdict: Verdict) -> None:
+        self.watch.probed(secret, verdict)
+
+    def last_used(self, secret: str) -> datetime | None:
+        if not self.setup.shows_use:
+            return None
+        return self.watch.last_used(secret, self.true - self.setup.use_lag)
+
+    # What is so.
+
+    @property
+    def record(self) -> Credential:
+        return self.books.row.credential if self.books.row else Credential(self.spec)
+
+    def slot_in_use(self) -> tuple[str | None, str | None]:
+        current = self.record.current
+        if current is None or current.handle not in self.cloud.keys:
+            return None, None
+        return current.handle, current.slot
+
+    def slot_beside(self) -> tuple[str | None, str | None]:
+        handle, slot = self.slot_in_use()
+        return handle, next((name for name in self.setup.slots if name != slot), None)
+
+
+class _Clock:
+    """The Clock that keyman is handed; nothing in the rotator may sleep on it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def now(self) -> datetime:
+        return self.world.now()
+
+    def boot(self) -> float:
+        return self.world.boot_time()
+
+    monotonic = boot
+
+    def sleep(self, seconds: float, wake: object = None) -> None:
+        raise AssertionError("a turn never sleeps")
+
+
+_MENUS: dict[tuple[str, str], Menu] = {}
+
+
+def follow(plan: Plan) -> Chooser:
+    """Choose as the plan says, and nothing elsewhere."""
+    chosen = {choice.moment: choice.what for choice in plan}
+
+    def choose(moment: int, menu: Menu) -> str:
+        what = chosen.get(moment, "")
+        assert not what or what in menu, f"{what} is not on the menu of moment {moment}: {menu}"
+        return what
+
+    return choose
+
+
+__all__ = ["Machine", "World", "follow"]
