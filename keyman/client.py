@@ -57,28 +57,33 @@ def secret(name: str, *, previous: bool = False) -> Secret:
 
     With `previous`, the version before it while that is still valid.
     """
-    path = _path(name, previous=previous)
+    if previous:
+        return Secret(lookup(name, stage="previous"))
     asked_at = monotonic()
     try:
-        found = Secret(_json(_lookup(path, "application/json").body))
+        found = Secret(lookup(name))
     except errors.NotRunning:
-        kept = None if previous else _memory().held(name)
+        kept = _memory().held(name)
         if kept is None:
             raise
         return kept
     except (errors.NotFound, errors.NotAllowed, errors.NoUsableSecret):
         # The agent has spoken: what this process holds must not outlive that.
-        if not previous:
-            _memory().note(name, None, asked_at)
+        _memory().note(name, None, asked_at)
         raise
-    if not previous:
-        _memory().note(name, found, asked_at)
+    _memory().note(name, found, asked_at)
     return found
 
 
-def plain(name: str, *, previous: bool = False) -> str:
-    """The bare secret by the shortest way, for a process that asks once; raises as `get` does."""
-    return _lookup(_path(name, previous=previous), "text/plain").body.decode().removesuffix("\n")
+def lookup(name: str, *, stage: str = "current") -> dict[str, Any]:
+    """The object of `keyman get --json` as the agent answers it now; raises as `get` does.
+
+    Nothing that this process holds stands in for an agent that is away.
+    """
+    said = _get(_path(name, stage))
+    if not isinstance(said, dict):
+        raise _not_keyman()
+    return said
 
 
 class provider:  # noqa: N801 used like a function: `OpenAI(api_key=keyman.provider("genai"))`
@@ -109,12 +114,14 @@ def call(
     *,
     timeout: float = TIMEOUT,
     headers: Mapping[str, str] | None = None,
+    path_to_socket: str | None = None,
 ) -> tuple[int, Any]:
-    """Ask the agent anything; the status and the JSON object of its answer (None if it has none).
+    """Ask the agent anything: the status and the JSON of its answer, None if it has no body.
 
-    `timeout` in seconds covers the whole exchange. Raises the error that the agent answers with,
-    or NotRunning. Every call has a connection of its own: what changes something must not be sent
-    again because a kept connection turned out to be closed.
+    `timeout` in seconds covers the whole exchange. Raises NotRunning or NotAllowed if there is no
+    answer; what the answer says is the caller's to judge, `checked` does. Every call has a
+    connection of its own: what changes something must not be sent twice because a kept
+    connection turned out to be closed.
     """
     head = {"Accept": "application/json", **(headers or {})}
     content = b""
@@ -125,15 +132,26 @@ def call(
         head["Content-Type"] = "application/json"
     if method != "GET":
         head["Content-Length"] = str(len(content))
+    question = _request(method, path, head) + content
     end = monotonic() + timeout
-    connection = _Connection(end)
+    connection = _Connection([path_to_socket] if path_to_socket else socket_paths(), end)
     try:
-        answer = connection.ask(_request(method, path, head) + content, end)
+        answer = connection.ask(question, end)
+    except _Closed:
+        raise _nobody("the agent hung up without an answer") from None
     finally:
         connection.close()
-    if answer.status >= 400:
-        raise _error(answer)
     return answer.status, _json(answer.body) if answer.body else None
+
+
+def checked(status: int, said: Any) -> Any:
+    """What was said, unless it stands for an error: that is raised."""
+    if status < 400:
+        return said
+    parts = said.get("error") if isinstance(said, dict) else None
+    if not isinstance(parts, dict):
+        raise _not_keyman()
+    raise errors.from_code(*(str(parts.get(part)) for part in ("code", "message", "hint")))
 
 
 def socket_paths() -> list[str]:
@@ -236,7 +254,8 @@ class _Memory:
 
 def _newer(found: Secret, last: Secret | None) -> bool:
     """Of two answers whose questions overlapped only the version tells which is newer; and a
-    refusal is never taken back by a question that was under way."""
+    refusal is never taken back by a question that was under way.
+    """
     return last is not None and found.version >= last.version
 
 
@@ -270,41 +289,44 @@ class _Closed(Exception):
 _kept = _local()
 
 
-def _lookup(path: str, accept: str) -> _Answer:
-    """The agent's answer to a lookup; raises the error that it stands for."""
-    question = _request("GET", path, {"Accept": accept})
+def _get(path: str) -> Any:
+    """Look up over this thread's kept connection, or a new one if that is closed by now."""
+    question = _request("GET", path, {"Accept": "application/json"})
     end = monotonic() + TIMEOUT
+    paths = socket_paths()
     # Taken out while in use: a signal handler or finalizer that asks meanwhile finds none.
     connection: _Connection | None = _kept.__dict__.pop("connection", None)
-    answer = None
-    if connection is not None and connection.mine():
+    answer: _Answer | None = None
+    if connection is not None and connection.suits(paths):
         try:
             answer = connection.ask(question, end)
         except _Closed:
-            connection = None
-    if answer is None or connection is None:
-        connection = _Connection(end)
+            answer = None
+    if connection is None or answer is None:
+        connection = _Connection(paths, end)
         try:
             answer = connection.ask(question, end)
         except _Closed:
             raise _nobody("the agent hung up without an answer") from None
     if answer.keep:
         _kept.connection = connection
-    if answer.status != 200:
-        raise _error(answer)
-    return answer
+    try:
+        return checked(answer.status, _json(answer.body))
+    except errors.NoUsableSecret as error:
+        wait = answer.headers.get("retry-after", "")
+        error.retry_after = float(wait) if wait.isdigit() else None
+        raise
 
 
 class _Connection:
     """One connection to the agent; belongs to the process and the socket path it was made for."""
 
-    def __init__(self, end: float) -> None:
-        self._pid = os.getpid()
-        self._paths = socket_paths()
-        self._socket = _connect(self._paths, end)
+    def __init__(self, paths: list[str], end: float) -> None:
+        self._made_for = (os.getpid(), paths)
+        self._socket = _connect(paths, end)
 
-    def mine(self) -> bool:
-        return self._pid == os.getpid() and self._paths == socket_paths()
+    def suits(self, paths: list[str]) -> bool:
+        return self._made_for == (os.getpid(), paths)
 
     def close(self) -> None:
         self._socket.close()
@@ -403,11 +425,11 @@ def _length(status: int, headers: dict[str, str]) -> int:
     return int(said)
 
 
-def _path(name: str, *, previous: bool) -> str:
+def _path(name: str, stage: str) -> str:
     """The lookup's path. A name that can't be one is a name that nobody has."""
     if not 0 < len(name) <= 63 or name[0] in "_-" or not NAME_LETTERS.issuperset(name):
         raise errors.NotFound(f"no credential {name!r}")
-    return f"/api/v1/secrets/{name}{'?stage=previous' if previous else ''}"
+    return f"/api/v1/secrets/{name}{'' if stage == 'current' else f'?stage={stage}'}"
 
 
 def _json(body: bytes) -> Any:
@@ -417,19 +439,6 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         raise _not_keyman() from None
-
-
-def _error(answer: _Answer) -> errors.Error:
-    """The error that an answer stands for."""
-    said = _json(answer.body)
-    parts = said.get("error") if isinstance(said, dict) else None
-    if not isinstance(parts, dict):
-        return _not_keyman()
-    error = errors.from_code(*(str(parts.get(part)) for part in ("code", "message", "hint")))
-    wait = answer.headers.get("retry-after", "")
-    if isinstance(error, errors.NoUsableSecret) and wait.isdigit():
-        error.retry_after = float(wait)
-    return error
 
 
 def _nobody(what: str) -> errors.NotRunning:

@@ -65,7 +65,8 @@ def _slots(c: Credential, o: Observed | None) -> list[Json]:
 
 def _slot(c: Credential, name: str, seen: SlotSeen | None) -> Json:
     place = Place(c.key_id, name) if c.key_id else None
-    begun = [v for v in c.versions if v.place == place and v.stage is Stage.REQUESTED]
+    begun = [v for v in c.versions if v.slot == name and v.handle == c.key_id]
+    begun = [v for v in begun if v.stage is Stage.REQUESTED]
     tenant = begun[-1] if begun else c.tenant(place)
     expires_at = seen.expires_at if seen else tenant.expires_at if tenant else None
     return {

@@ -377,9 +377,8 @@ def test_the_environment_wins(home: Path) -> None:
 
 
 def test_an_override_leaves_what_shares_an_alias_alone(home: Path) -> None:
-    shared = "    policy: &p {overlap: 2h}\n"
-    text = GENAI + shared + GENAI.replace("credentials:\n", "").replace("genai:", "two:", 1)
-    settings = read(text + "    policy: *p\n", home, KEYMAN__CREDENTIALS__TWO__POLICY__OVERLAP="3h")
+    text = GENAI.replace("genai:", "one: &c", 1) + "    policy: {overlap: 2h}\n  two: *c\n"
+    settings = read(text, home, KEYMAN__CREDENTIALS__TWO__POLICY__OVERLAP="3h")
     overlaps = [c.policy.overlap.total_seconds() / 3600 for c in settings.credentials.values()]
     assert overlaps == [2, 3]
 
@@ -405,7 +404,7 @@ def test_mistakes_in_the_environment_name_the_variable(home: Path) -> None:
 
 
 def test_env_and_file_bring_text_whatever_it_looks_like(home: Path) -> None:
-    (home.parent / "pass").write_text("[1, 2]\n")
+    (home.parent / "pass").write_bytes(b"\xef\xbb\xbf[1, 2]\n")
     text = "store: {key: {kind: passphrase, passphrase: !file pass}}\nlog: {level: !env LEVEL}"
     settings = read(text, home, LEVEL="debug")
     assert settings.store.key.passphrase is not None

@@ -239,10 +239,20 @@ def test_a_home_of_someone_else_is_refused_and_left_alone(tmp_path: Path) -> Non
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-def test_a_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> None:
+def test_a_file_may_be_as_large_as_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("x" * 10)
     path.chmod(0o600)
     assert places.read_trusted(path, 10).text == "x" * 10
     with pytest.raises(ConfigError, match="larger"):
         places.read_trusted(path, 9)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/version").exists(),
+    reason="needs /proc: run .venv/bin/pytest tests/test_config_hostile.py on Linux",
+)
+def test_a_file_that_turns_out_larger_than_it_said_is_still_bounded() -> None:
+    assert Path("/proc/version").stat().st_size == 0
+    with pytest.raises(ConfigError, match="larger"):
+        places.read_trusted(Path("/proc/version"), 9)

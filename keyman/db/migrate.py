@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy
 from sqlalchemy import Connection, Engine
 
-import keyman
 from keyman.db.sqlite import writing
 from keyman.errors import ConfigError, StoreFailed
 
@@ -26,7 +25,7 @@ VERSION_TABLE = "alembic_version"  # alembic's own name for it
 
 def scripts() -> Path:
     """The folder of the migration scripts."""
-    package = Path(next(iter(keyman.__path__)))
+    package = Path(__file__).resolve().parent.parent
     for folder in (package / "_migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file():
             return folder

@@ -7,7 +7,7 @@ ever opens a prompt: a daemon has nobody to answer it.
 
 One entry a secret, `<name>/<number>`, and one named `index` that lists them, because most keyrings
 cannot be searched. The index is written before an entry and trimmed after it: a crash may leave an
-address without a secret, never a secret without its address. Writers take turns by a file lock.
+address without a secret, never a secret without its address. Whoever calls takes turns by a file lock.
 Programs of the same user can read all of it; that is what such a keyring is.
 """
 
@@ -18,6 +18,7 @@ import functools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -62,7 +63,7 @@ class OsKeyring:
 
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
         value = fitting(name, secret)
-        with self._turn():
+        with self._turn(make=True):
             self._save_index(self._index() | {(name, number)})
             self._write(_entry(name, number), value)
 
@@ -71,7 +72,7 @@ class OsKeyring:
         return None if value is None else Secret(value)
 
     def drop(self, name: str, number: int) -> None:
-        with self._turn():
+        with self._turn(make=True):
             self._erase(_entry(name, number))
             self._save_index(self._index() - {(name, number)})
 
@@ -102,7 +103,7 @@ class OsKeyring:
         self._write(INDEX, json.dumps(numbers, separators=(",", ":")))
 
     def _read(self, entry: str) -> str | None:
-        with _translated(self._backend):
+        with self._turn(), _translated(self._backend):
             return self._connection().get_password(self._service, entry)
 
     def _write(self, entry: str, value: str) -> None:
@@ -124,18 +125,35 @@ class OsKeyring:
         return _backend_class(self._backend)()
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One writer at a time, over threads and processes; the kernel frees a dead one's turn."""
+    def _turn(self, *, make: bool = False) -> Iterator[None]:
+        """One caller at a time, over threads and processes; the kernel frees a dead one's turn.
+
+        Readers too: gnome-keyring may die of two callers at once. They make no file for it; as
+        long as nobody ever wrote, they go without.
+        """
+        with _one_thread, contextlib.ExitStack() as held:
+            if self._lock not in _held:
+                descriptor = self._open_lock(make=make)
+                if descriptor is not None:
+                    _wait_for(held.enter_context(os.fdopen(descriptor, "rb")))
+                    _held.add(self._lock)
+                    held.callback(_held.discard, self._lock)
+            yield
+
+    def _open_lock(self, *, make: bool) -> int | None:
         try:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+            return os.open(self._lock, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not make:
+                return None
             raise StoreFailed(
                 f"{self._lock} could not be opened: {error.strerror}",
                 hint="the folder must exist and be writable",
             ) from error
-        with os.fdopen(descriptor, "rb") as file:
-            _wait_for(file)
-            yield
+
+
+_one_thread = threading.RLock()
+_held: set[Path] = set()  #: locks that the thread within has; taken anew it would wait for itself
 
 
 def _wait_for(file: BinaryIO) -> None:

@@ -105,19 +105,17 @@ def give_an_order(url: str, pipe: Pipe) -> None:
 def test_a_kill_leaves_every_record_whole_and_loses_nothing(url: str) -> None:
     Journal.open(url).close()
     dice = random.Random(20261121)
+    told = 0
     for _ in range(30):
         process, pipe = start(save_for_ever, url)
-        told = pipe.recv()
-        deadline = time.monotonic() + dice.uniform(0, 0.02)
-        while time.monotonic() < deadline:
-            if pipe.poll(0):
-                told = pipe.recv()
+        for _ in range(dice.randrange(1, 6)):
+            told = pipe.recv()
+        time.sleep(dice.uniform(0, 0.001))  # somewhere within the next save or two
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         told = last_told(pipe, told)
         check_whole(url, told)
-    assert told > 60  # most of them were in the middle of something
 
 
 def save_for_ever(url: str, pipe: Pipe) -> None:

@@ -200,10 +200,12 @@ class Watch:
             old, secret = before.version(v.number), self.put_as.get(v.number)
             if secret is None or self._touched_lately() or self.world.setup.kind is Kind.MINTED:
                 continue
-            if v.revoked_at and not (old and old.revoked_at) and cloud.alive(secret):
+            newly_gone = v.revoked_at and not (old and old.revoked_at)
+            if newly_gone and cloud.alive(secret) and not v.expired(self.world.now()):
                 raise Broken("I7", f"version {v.number} is recorded as destroyed, and is not")
             newly_off = v.stage is Stage.RETIRED and not (old and old.stage is Stage.RETIRED)
-            shared = after.current is not None and self.put_as.get(after.current.number) == secret
+            kept = after.all_at(Stage.CURRENT, Stage.PREVIOUS)
+            shared = any(self.put_as.get(w.number) == secret for w in kept)
             if newly_off and not shared and cloud.sound(secret):
                 raise Broken("I7", f"version {v.number} is recorded as switched off, and is not")
 
@@ -294,6 +296,8 @@ class Watch:
     def missing(self) -> list[str]:
         """What keeps the world from being at rest as it should be; empty when it is."""
         world, record = self.world, self.world.record
+        if self._beyond_repair():
+            return self._admission_missing()
         said = [f"version {v.number} is {v.stage}" for v in record.all_at(*OPEN)]
         said += [f"order {o.kind} is open" for o in record.orders if o.open]
         said += [f"{s} leaked and lives" for s in self.leaked if world.cloud.alive(s)]
@@ -302,6 +306,27 @@ class Watch:
         if record.failures:
             said.append(f"failing: {record.last_error}")
         return said + self._lookups_missing() + self._slots_missing() + self._store_missing()
+
+    def _beyond_repair(self) -> bool:
+        """No slot of the key can be filled any more, and nothing that is left may be used."""
+        world, record = self.world, self.world.record
+        key = world.cloud.keys.get(record.key_id or "")
+        if world.setup.kind is not Kind.SLOTS or key is None:
+            return False
+        if key.gone:
+            return True
+        now, refills = world.true, world.setup.refills
+        shut = [s for s in key.slots.values() if s.state(now) in ("REVOKED", "EXPIRED")]
+        return len(shut) == len(key.slots) and not refills
+
+    def _admission_missing(self) -> list[str]:
+        """Where nothing can be done keyman says so, and hands out nothing."""
+        world, record = self.world, self.world.record
+        row = world.books.row
+        health = world.machine.health.health(record, row and row.observed, world.now())
+        said = [] if health == "down" else [f"nothing can be done, and health is {health}"]
+        said += [f"order {o.kind} is open" for o in record.orders if o.open]
+        return said + (["a dead secret is handed out"] if self.handed() else [])
 
     def _lookups_missing(self) -> list[str]:
         handed, now = self.handed(), self.world.now()

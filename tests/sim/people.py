@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 SHORTER = timedelta(minutes=5)
+JUMP = timedelta(hours=3)
 
 
 # Orders.
@@ -158,12 +159,12 @@ def delete_key(world: World) -> None:
 
 
 def set_clock_forward(world: World) -> None:
-    world.skew += timedelta(days=2)
+    world.skew += JUMP
     world.watch.clock_set()
 
 
 def set_clock_back(world: World) -> None:
-    world.skew -= timedelta(days=2)
+    world.skew -= JUMP
     world.watch.clock_set()
 
 

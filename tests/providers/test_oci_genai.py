@@ -1,0 +1,585 @@
+"""The verbs of oci-genai, against clouds that answer Oracle's open questions in every way.
+
+docs/oci.md says which pitfall each of these guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from keyman import errors
+from keyman.core.model import Place, Secret, State, Verdict, Version
+from keyman.providers.oci_genai import KNOWN_REGIONS, base_url, policy_statements
+from keyman.providers.protocol import Issued
+from keyman.sandbox.behaviour import Behaviour
+from keyman.sandbox.faults import Fault
+from keyman.sandbox.oci_genai import COMPARTMENT
+from tests.providers.oci_world import CANARY, World, instant, world
+
+T = TypeVar("T")
+SEEDS = range(40)
+TRIES = 8
+
+
+def until_done(call: Callable[[], T]) -> T:
+    """What the rotator does with RetryLater and Unknown, without waiting."""
+    for _ in range(TRIES):
+        try:
+            return call()
+        except (errors.RetryLater, errors.Unknown) as error:
+            last = error
+    raise last
+
+
+def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
+    """Issue, with a fresh attempt wherever the secret was lost."""
+    provider = oci.provider()
+    for _ in range(TRIES):
+        try:
+            return until_done(lambda: provider.issue(wish, etag))
+        except errors.SecretLost:
+            wish = replace(wish, attempt=oci.wish().attempt)
+    raise AssertionError("no secret after so many attempts")
+
+
+# Every cloud.
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rotation_works_in_every_cloud_and_spares_what_is_served(
+    tmp_path: Path, seed: int
+) -> None:
+    with world(tmp_path, instant(seed)) as oci:
+        provider = oci.provider()
+        handle, old = oci.made_by_hand()
+        served, standby = Place(handle, "key-one"), Place(handle, "key-two")
+        provider.claim(oci.seen(handle), "here", 1)
+        new = issued(oci, oci.wish("key-two", handle), oci.seen(handle).etag)
+        until_done(lambda: provider.activate(standby, None))
+        assert oci.holds(handle, "key-two", new.secret)
+        assert oci.holds(handle, "key-one", old["key-one"])
+        assert oci.slot(handle, "key-one")["state"] == "ACTIVE"
+        assert provider.verify(new.secret) is Verdict.ACCEPTED
+        until_done(lambda: provider.retire(served, None))
+        until_done(lambda: provider.revoke(served, None))
+        assert provider.verify(old["key-one"]) is Verdict.REFUSED
+        assert provider.verify(new.secret) is Verdict.ACCEPTED
+        assert oci.seen(handle).owner == "here"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_first_key_is_made_once_in_every_cloud(tmp_path: Path, seed: int) -> None:
+    with world(tmp_path, instant(seed)) as oci:
+        oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
+        wish, ends = oci.wish(), oci.standby_ends
+        made = until_done(lambda: oci.provider().create(wish, ends))
+        secret = issued(oci, replace(wish, handle=made.handle)).secret
+        assert oci.holds(made.handle, "key-one", secret)
+        assert made.standby == "key-two"
+        assert len(oci.sandbox.truth()["keys"]) == 1
+
+
+@pytest.mark.parametrize("state", ["REVOKED", "EXPIRED"])
+@pytest.mark.parametrize("numbered", ["names", "numbers"])
+@pytest.mark.parametrize("answer", [200, 400, 404, 409])
+def test_a_slot_that_cannot_be_filled_again_is_told_apart(
+    tmp_path: Path, state: str, numbered: str, answer: int
+) -> None:
+    clouds = Behaviour(renew_revoked=answer, renew_expired=answer, error_codes=numbered)
+    with world(tmp_path, clouds) as oci:
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        handle, _ = oci.sandbox.console.create("x", COMPARTMENT, expires=ends)
+        if state == "REVOKED":
+            oci.sandbox.console.set_state(handle, "key-two", "REVOKED")
+        else:
+            oci.sandbox.time_shift = timedelta(hours=2)
+        wish = oci.wish("key-two", handle)
+        if answer == 200:
+            assert oci.holds(handle, "key-two", oci.provider().issue(wish, None).secret)
+            return
+        with pytest.raises(errors.SlotRefused) as caught:
+            oci.provider().issue(wish, None)
+        assert state in caught.value.message
+
+
+@pytest.mark.parametrize("numbered", ["names", "numbers"])
+@pytest.mark.parametrize("replay", ["full", "without_secret", "409", "ignored"])
+def test_a_lost_renewal_is_repeated_or_known_to_be_lost(
+    tmp_path: Path, replay: str, numbered: str
+) -> None:
+    with world(tmp_path, Behaviour(retry_token=replay, error_codes=numbered)) as oci:
+        handle, _ = oci.made_by_hand()
+        wish = oci.wish("key-two", handle)
+        oci.sandbox.faults.add(Fault("lost_after", "RenewApiKey", nth=1))
+        with pytest.raises(errors.Unknown):
+            oci.provider().issue(wish, None)
+        if replay in ("full", "ignored"):
+            again = oci.provider().issue(wish, None)
+        else:
+            with pytest.raises(errors.SecretLost):
+                oci.provider().issue(wish, None)
+            again = oci.provider().issue(replace(wish, attempt=oci.wish().attempt), None)
+        assert oci.holds(handle, "key-two", again.secret)
+
+
+@pytest.mark.parametrize("numbered", ["names", "numbers"])
+@pytest.mark.parametrize("replay", ["full", "without_secret", "409"])
+def test_a_lost_key_is_found_though_no_list_shows_it_yet(
+    tmp_path: Path, replay: str, numbered: str
+) -> None:
+    shy = Behaviour(retry_token=replay, error_codes=numbered, created_visible=False, stale_reads=3)
+    with world(tmp_path, shy) as oci:
+        wish, ends = oci.wish(), oci.standby_ends
+        oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
+        made = until_done(lambda: oci.provider().create(wish, ends))
+        assert [key["id"] for key in oci.sandbox.truth()["keys"]] == [made.handle]
+
+
+def test_an_inactive_slot_that_cannot_be_renewed_so_is_switched_on_first(tmp_path: Path) -> None:
+    with world(tmp_path, Behaviour(renew_inactive=409, error_codes="numbers")) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        new = oci.provider().issue(oci.wish("key-two", handle), oci.seen(handle).etag)
+        assert oci.holds(handle, "key-two", new.secret)
+
+
+def test_an_inactive_slot_that_cannot_be_revoked_so_is_revoked_all_the_same(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path, Behaviour(revoke_inactive=409)) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        oci.provider().revoke(Place(handle, "key-two"), None)
+        assert oci.slot(handle, "key-two")["state"] == "REVOKED"
+
+
+# Every fault.
+
+CHANGES: dict[str, tuple[str, Callable[[World, str], Any]]] = {
+    "claim": ("UpdateApiKey", lambda o, key: o.provider().claim(o.seen(key), "here", 1)),
+    "create": ("CreateApiKey", lambda o, key: o.provider().create(o.wish(), o.standby_ends)),
+    "issue": ("RenewApiKey", lambda o, key: o.provider().issue(o.wish("key-two", key), None)),
+    "activate": ("SetApiKeyState", lambda o, key: _switch(o, key, "activate", "INACTIVE")),
+    "retire": ("SetApiKeyState", lambda o, key: _switch(o, key, "retire", "ACTIVE")),
+    "revoke": ("SetApiKeyState", lambda o, key: _switch(o, key, "revoke", "ACTIVE")),
+}
+READS: dict[str, tuple[str, Callable[[World, str], Any]]] = {
+    "observe": ("GetApiKey", lambda o, key: o.provider().observe((key,), o.clock.now())),
+    "create": ("ListApiKeys", lambda o, key: o.provider().create(o.wish(), o.standby_ends)),
+    "list": ("ListApiKeys", lambda o, key: o.provider().list_keys()),
+    "claim": ("GetApiKey", lambda o, key: o.provider().claim(o.seen(key), "here", 1)),
+    "retire": ("GetApiKey", lambda o, key: _switch(o, key, "retire", "ACTIVE")),
+}
+GARBAGE = ("{}", "null", "[]", '"yes"', "<html>", "\xff", '{"id": 1, "keys": [{}]}', "9" * 5000)
+FAULTS: list[tuple[Fault, type[errors.Error], type[errors.Error]]] = [
+    # what happens to the call, and what that means for a change and for a read
+    (Fault("lost_before"), errors.Unknown, errors.RetryLater),
+    (Fault("lost_after"), errors.Unknown, errors.RetryLater),
+    (Fault("truncated"), errors.Unknown, errors.RetryLater),
+    *[(Fault("garbage", body=text), errors.Unknown, errors.RetryLater) for text in GARBAGE],
+    (Fault("throttle", retry_after=7), errors.RetryLater, errors.RetryLater),
+    (Fault("throttle"), errors.RetryLater, errors.RetryLater),
+    (Fault("incorrect_state"), errors.RetryLater, errors.RetryLater),
+    *[(Fault("status", status=s), errors.Unknown, errors.RetryLater) for s in (408, 500, 503, 504)],
+    (Fault("status", status=500, done=True), errors.Unknown, errors.RetryLater),
+    (Fault("html", status=502), errors.Unknown, errors.RetryLater),
+    (Fault("html", status=503, done=True), errors.Unknown, errors.RetryLater),
+    (Fault("status", status=412), errors.RetryLater, errors.RetryLater),
+    *[(Fault("status", status=s), errors.Rejected, errors.Rejected) for s in (400, 401, 403, 404)],
+    (Fault("html", status=404), errors.Rejected, errors.Rejected),
+    (Fault("html", status=302), errors.Unknown, errors.Rejected),
+]
+
+
+def _switch(oci: World, handle: str, verb: str, before: str) -> None:
+    if oci.slot(handle, "key-two")["state"] != before:
+        oci.sandbox.console.set_state(handle, "key-two", before)
+    getattr(oci.provider(), verb)(Place(handle, "key-two"), None)
+
+
+def _named(value: object) -> str:
+    if isinstance(value, Fault):
+        return f"{value.effect}-{value.status or value.body[:12]}{'-done' if value.done else ''}"
+    return getattr(value, "__name__", str(value))
+
+
+def _suffered(
+    oci: World, fault: Fault, operation: str, call: Callable[[World, str], Any]
+) -> errors.Error:
+    handle, served = oci.made_by_hand()
+    oci.sandbox.faults.add(replace(fault, operation=operation))
+    with pytest.raises(errors.ProviderFailed) as caught:
+        call(oci, handle)
+    oci.sandbox.faults.clear()
+    assert oci.holds(handle, "key-one", served["key-one"])
+    assert oci.slot(handle, "key-one")["state"] == "ACTIVE"
+    _is_fit_to_travel(caught.value)
+    return caught.value
+
+
+def _is_fit_to_travel(error: errors.Error) -> None:
+    """Ours through and through: a sentence, a next move, and no object of the SDK behind it."""
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert error.code == "provider_failed"
+    assert error.hint != errors.Error.default_hint
+    for text in (str(error), repr(error), error.hint, str(vars(error)), str(error.as_json())):
+        assert CANARY not in text
+        assert "<html" not in text
+
+
+@pytest.mark.parametrize(("fault", "meant", "_"), FAULTS, ids=_named)
+@pytest.mark.parametrize("verb", CHANGES)
+def test_what_a_fault_means_for_a_change(
+    oci: World, verb: str, fault: Fault, meant: type[errors.Error], _: object
+) -> None:
+    operation, call = CHANGES[verb]
+    error = _suffered(oci, fault, operation, call)
+    assert isinstance(error, meant)
+    assert not isinstance(error, errors.SlotRefused)
+    if isinstance(error, errors.RetryLater):
+        assert error.retry_after == fault.retry_after
+    else:
+        assert not isinstance(error, errors.RetryLater)
+
+
+@pytest.mark.parametrize(("fault", "_", "meant"), FAULTS, ids=_named)
+@pytest.mark.parametrize("verb", READS)
+def test_what_a_fault_means_for_a_read(
+    oci: World, verb: str, fault: Fault, _: object, meant: type[errors.Error]
+) -> None:
+    operation, call = READS[verb]
+    error = _suffered(oci, fault, operation, call)
+    assert isinstance(error, meant)
+    assert oci.changes == ["CreateApiKey"]  # the one by hand: nothing is changed on no picture
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_a_slow_answer_is_an_answer(oci: World, verb: str) -> None:
+    handle, _ = oci.made_by_hand()
+    operation, call = CHANGES[verb]
+    oci.sandbox.faults.add(Fault("delay", operation, seconds_after=0.05))
+    call(oci, handle)
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_a_call_is_sent_once(oci: World, verb: str) -> None:
+    handle, _ = oci.made_by_hand()
+    operation, call = CHANGES[verb]
+    oci.sandbox.faults.add(Fault("status", operation, status=503))
+    before = len(oci.sandbox.calls(operation))
+    with pytest.raises(errors.Unknown):
+        call(oci, handle)
+    assert len(oci.sandbox.calls(operation)) == before + 1 + (verb in ("activate", "retire")) * 0
+
+
+def test_many_failures_in_a_row_close_no_door(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    provider = oci.provider()
+    oci.sandbox.faults.add(Fault("status", "GetApiKey", status=500, count=15))
+    for _ in range(15):
+        with pytest.raises(errors.RetryLater):
+            provider.observe((handle,), oci.clock.now())
+    assert provider.observe((handle,), oci.clock.now()).keys
+
+
+# Somebody else's hand.
+
+
+@pytest.mark.parametrize("verb", ["issue", "activate", "retire", "revoke"])
+def test_what_changed_meanwhile_is_looked_at_again(oci: World, verb: str) -> None:
+    handle, old = oci.made_by_hand()
+    seen = oci.seen(handle)
+    oci.sandbox.console.update(handle, {}, {"freeformTags": {"by": "hand"}})
+    if verb == "activate":
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+    before = oci.slot(handle, "key-two")["state"]
+    with pytest.raises(errors.RetryLater):
+        if verb == "issue":
+            oci.provider().issue(oci.wish("key-two", handle), seen.etag)
+        else:
+            getattr(oci.provider(), verb)(Place(handle, "key-two"), seen.etag)
+    assert oci.holds(handle, "key-two", old["key-two"])
+    assert oci.slot(handle, "key-two")["state"] == before
+
+
+def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
+    handle, _ = oci.made_by_hand(team="chat")
+    spaces = {"Ops": {"cost": "42"}}
+    oci.sandbox.console.update(handle, {}, {"definedTags": spaces})
+    oci.provider().claim(oci.seen(handle), "here", 3)
+    assert oci.key(handle)["freeformTags"] == {"team": "chat", "keyman-owner": "here:3"}
+    assert oci.sandbox.cloud.keys[handle].defined_tags == spaces
+
+
+@pytest.mark.parametrize(
+    ("clouds", "fenced"),
+    [
+        (Behaviour(), True),
+        (Behaviour(error_codes="numbers"), True),
+        (Behaviour(etag_on_get=False), False),
+        (Behaviour(if_match_on_actions=False), False),
+        (Behaviour(if_match_on_actions=False, same_state=409), False),
+        (Behaviour(if_match_on_actions=False, same_state=409, error_codes="numbers"), False),
+        (Behaviour(etag_changed_by_tags=False), False),
+    ],
+)
+def test_a_claim_believes_in_a_fence_only_when_it_saw_it_hold(
+    tmp_path: Path, clouds: Behaviour, *, fenced: bool
+) -> None:
+    with world(tmp_path, clouds) as oci:
+        handle, old = oci.made_by_hand()
+        assert oci.provider().claim(oci.seen(handle), "here", 1) is fenced
+        assert oci.seen(handle).owner == "here"
+        assert oci.holds(handle, "key-one", old["key-one"])
+
+
+@pytest.mark.parametrize("fault", [f for f, *_ in FAULTS if f.status != 412], ids=_named)
+def test_a_proof_that_broke_off_proves_nothing(oci: World, fault: Fault) -> None:
+    handle, _ = oci.made_by_hand()
+    seen = oci.seen(handle)
+    oci.sandbox.faults.add(replace(fault, operation="SetApiKeyState"))
+    assert oci.provider().claim(seen, "here", 1) is False
+
+
+def test_a_claim_with_no_active_slot_sets_nothing(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    for slot in ("key-one", "key-two"):
+        oci.sandbox.console.set_state(handle, slot, "INACTIVE")
+    seen = oci.seen(handle)
+    before = len(oci.sandbox.calls("SetApiKeyState"))
+    assert oci.provider().claim(seen, "here", 1) is False
+    assert len(oci.sandbox.calls("SetApiKeyState")) == before
+
+
+@pytest.mark.parametrize(
+    ("tag", "owner", "epoch"),
+    [
+        ("there:12", "there", 12),
+        ("a:b:3", "a:b", 3),
+        ("me", "me", 0),
+        ("me:", "me:", 0),
+        (":4", ":4", 0),
+    ],
+)
+def test_any_mark_of_an_owner_is_one(oci: World, tag: str, owner: str, epoch: int) -> None:
+    handle, _ = oci.made_by_hand(**{"keyman-owner": tag})
+    seen = oci.seen(handle)
+    assert (seen.owner, seen.epoch) == (owner, epoch)
+
+
+# What is there.
+
+
+def test_one_slot_is_enough(oci: World) -> None:
+    handle, _ = oci.made_by_hand(("only",))
+    assert [slot.name for slot in oci.seen(handle).slots] == ["only"]
+    made = oci.provider(slots=("only",)).create(oci.wish("only"), oci.standby_ends)
+    assert made.standby is None
+
+
+def test_three_slots_and_unknown_words_are_shown_as_they_are(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    key = oci.sandbox.cloud.keys[handle]
+    key.slots.append(replace(key.slots[0], name="key-three", state="PAUSED"))
+    key.busy_as, key.busy_until = "THINKING", datetime.now(UTC) + timedelta(hours=1)
+    seen = oci.seen(handle)
+    assert [(s.name, s.state) for s in seen.slots][2] == ("key-three", "PAUSED")
+    assert seen.state == "THINKING"
+
+
+def test_the_slots_of_a_deleted_key_are_deleted(tmp_path: Path) -> None:
+    with world(tmp_path, Behaviour(deleted_key="DELETED")) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.delete(handle)
+        seen = oci.seen(handle)
+        assert seen.state == "DELETED"
+        assert {slot.state for slot in seen.slots} == {State.DELETED.value}
+
+
+def test_a_deleted_key_is_not_the_one_that_a_wish_made(tmp_path: Path) -> None:
+    with world(tmp_path, Behaviour(deleted_key="DELETED", retry_token="ignored")) as oci:
+        wish = oci.wish()
+        first = oci.provider().create(wish, oci.standby_ends)
+        oci.sandbox.console.delete(first.handle)
+        assert oci.provider().create(wish, oci.standby_ends).handle != first.handle
+
+
+def test_times_are_aware_and_in_utc_and_last_use_may_be_missing(tmp_path: Path) -> None:
+    with world(tmp_path, Behaviour(last_used="absent", microseconds=True)) as oci:
+        handle, secrets = oci.made_by_hand()
+        assert oci.provider().verify(secrets["key-one"]) is Verdict.ACCEPTED
+        slot = oci.seen(handle).slots[0]
+        assert slot.last_used_at is None
+        assert slot.expires_at
+        assert slot.expires_at.utcoffset() == timedelta(0)
+
+
+def test_a_key_is_found_on_the_last_of_many_pages(tmp_path: Path) -> None:
+    with world(tmp_path, key_limit=300) as oci:
+        wish = oci.wish()
+        first = oci.provider().create(wish, oci.standby_ends)
+        for _ in range(120):
+            oci.made_by_hand(("a",))
+        assert len(oci.provider().list_keys()) == 121
+        assert oci.provider().create(wish, oci.standby_ends).handle == first.handle
+
+
+def test_a_new_key_says_what_it_is_for_and_dies_in_two_parts(oci: World) -> None:
+    wish, ends = oci.wish("key-two"), oci.standby_ends
+    made = oci.provider().create(wish, ends)
+    key = oci.key(made.handle)
+    assert key["displayName"] == "keyman_genai-1_a"
+    assert key["freeformTags"] == {"keyman": "here/genai-1_a", "keyman-op": wish.attempt}
+    assert made.standby == "key-one"
+    assert made.issued
+    assert oci.holds(made.handle, "key-two", made.issued.secret)
+    assert wish.expires_at
+    shown = {slot.name: slot.expires_at for slot in oci.seen(made.handle).slots}
+    assert shown == {
+        "key-two": wish.expires_at.replace(microsecond=0),
+        "key-one": ends.replace(microsecond=0),
+    }
+
+
+def test_the_limit_of_keys_is_named(tmp_path: Path) -> None:
+    with world(tmp_path, key_limit=1) as oci:
+        oci.made_by_hand()
+        with pytest.raises(errors.Rejected) as caught:
+            oci.provider().create(oci.wish(), oci.standby_ends)
+    assert "api-key-count" in caught.value.hint
+    assert "100" in caught.value.hint
+
+
+def test_without_a_compartment_nothing_is_made(oci: World) -> None:
+    with pytest.raises(errors.Rejected, match="compartment"):
+        oci.provider(compartment_id=None).create(oci.wish(), oci.standby_ends)
+
+
+def test_404_names_both_causes_and_the_statement_to_add(oci: World) -> None:
+    with pytest.raises(errors.Rejected) as caught:
+        oci.seen("ocid1.generativeaiapikey.oc1.us-chicago-1.nosuch")
+    statement = (
+        f"allow dynamic-group keyman to manage generative-ai-apikey in compartment id {COMPARTMENT}"
+    )
+    assert statement in caught.value.hint
+    assert "does not exist" in caught.value.hint
+
+
+HOSTILE = (
+    "",
+    "x",
+    "ocid1.generativeaiapikey.oc1.r.a/../../b",
+    "ocid1.generativeaiapikey.oc1.r.a%2F..%2Fb",
+    "ocid1.generativeaiapikey.oc1.r.a?x=1",
+    "ocid1.generativeaiapikey.oc1.r.a#",
+    "ocid1.generativeaiapikey.oc1.r.a\n",
+    "ocid1.generativeaiapikey.oc1.r.ä",
+    "ocid1.generativeaiapikey.oc1.r.",
+    "ocid1.instance.oc1.r.a",
+)
+
+
+@pytest.mark.parametrize("handle", HOSTILE)
+@pytest.mark.parametrize("verb", ["observe", "claim", "issue", "activate", "retire", "revoke"])
+def test_a_hostile_id_is_never_sent(oci: World, verb: str, handle: str) -> None:
+    provider, place = oci.provider(), Place(handle, "key-one")
+    key = replace(oci.seen(oci.made_by_hand()[0]), handle=handle)
+    calls = len(oci.sandbox.calls())
+    with pytest.raises((errors.Rejected, AssertionError)):
+        if verb == "observe":
+            provider.observe((handle,), oci.clock.now())
+        elif verb == "claim":
+            provider.claim(key, "here", 1)
+        elif verb == "issue":
+            provider.issue(oci.wish("key-one", handle), None)
+        else:
+            getattr(provider, verb)(place, None)
+    assert len(oci.sandbox.calls()) == calls
+
+
+def test_a_slot_that_is_not_there_is_named_with_those_that_are(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    with pytest.raises(errors.Rejected) as caught:
+        oci.provider().retire(Place(handle, "key-three"), None)
+    assert "key-one, key-two" in caught.value.hint
+
+
+def test_the_last_slot_of_a_key_is_switched_off_beside_another_key_that_works(oci: World) -> None:
+    old, _ = oci.made_by_hand(("only",))
+    new, _ = oci.made_by_hand(("only",))
+    provider, place = oci.provider(), Place(old, "only")
+    provider.observe((old,), oci.clock.now())
+    with pytest.raises(errors.Rejected, match="last active"):
+        provider.retire(place, None)
+    provider.observe((new, old), oci.clock.now())
+    provider.retire(place, None)
+    with pytest.raises(errors.Rejected, match="last active"):
+        provider.retire(Place(new, "only"), None)
+
+
+@pytest.mark.parametrize("state", ["REVOKED", "EXPIRED"])
+def test_what_is_off_for_good_needs_no_call(oci: World, state: str) -> None:
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    handle, _ = oci.sandbox.console.create("x", COMPARTMENT, expires=ends)
+    if state == "REVOKED":
+        oci.sandbox.console.set_state(handle, "key-two", "REVOKED")
+    else:
+        oci.sandbox.time_shift = timedelta(hours=2)
+    before = oci.changes
+    oci.provider().retire(Place(handle, "key-two"), None)
+    oci.provider().revoke(Place(handle, "key-two"), None)
+    assert oci.changes == before
+
+
+# Text.
+
+
+def test_statements_for_all_keys_and_for_one() -> None:
+    wide, narrow = policy_statements(COMPARTMENT)[1], policy_statements(COMPARTMENT, "ocid1.k")[1]
+    assert wide.endswith("where ALL {request.principal.type='generativeaiapikey'}")
+    assert "request.principal.id='ocid1.k'" in narrow
+    assert policy_statements(None)[0].endswith("in tenancy")
+
+
+def test_the_address_follows_the_region() -> None:
+    assert len(KNOWN_REGIONS) == len(set(KNOWN_REGIONS)) == 6
+    assert base_url("us-chicago-1") == (
+        "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/20231130/actions/v1"
+    )
+
+
+def test_a_reply_without_the_slot_or_with_a_broken_secret_is_no_success(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    wish = oci.wish("key-two", handle)
+    without = f'{{"id": "{handle}", "keys": []}}'
+    oci.sandbox.faults.add(Fault("garbage", "RenewApiKey", body=without, count=1))
+    with pytest.raises(errors.SecretLost):
+        oci.provider().issue(wish, None)
+    broken = f'{{"id": "{handle}", "keys": [{{"keyName": "key-two", "key": "a b"}}]}}'
+    oci.sandbox.faults.add(Fault("garbage", "RenewApiKey", body=broken, count=1))
+    with pytest.raises(errors.Unknown):
+        oci.provider().issue(wish, None)
+
+
+def test_another_keys_reply_is_no_answer(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    other = '{"id": "ocid1.generativeaiapikey.oc1.r.b", "lifecycleState": "ACTIVE", "keys": []}'
+    oci.sandbox.faults.add(Fault("garbage", "*", body=other))
+    with pytest.raises(errors.RetryLater):
+        oci.seen(handle)
+    with pytest.raises(errors.Unknown):
+        oci.provider().issue(oci.wish("key-two", handle), None)
+
+
+def test_secrets_do_not_show_in_what_a_verb_returns(oci: World) -> None:
+    made = oci.provider().create(oci.wish(), oci.standby_ends)
+    new = oci.provider().issue(oci.wish("key-two", made.handle), None)
+    assert isinstance(new.secret, Secret)
+    assert CANARY not in repr((made, new, oci.seen(made.handle), oci.provider().list_keys()))
