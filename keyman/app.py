@@ -272,42 +272,6 @@ def upgrade_journal(settings: Settings) -> str:
     return head()
 
 
-# Running.
-
-
-def run_once(settings: Settings) -> int:
-    """`keyman daemon --once`. The exit status: 1 if a credential could not be served or failed."""
-    with open_app(settings) as app:
-        app.once()
-        troubled = [one for one in app.desk.statuses() if one["failures"] or not one["current"]]
-    return 1 if troubled else 0
-
-
-def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
-    """Serve until asked to stop. False if a turn was still under way then."""
-    from keyman.daemon import Daemon
-    from keyman.serving.api import Api
-    from keyman.serving.server import Agent
-
-    app = open_app(settings)
-    for warning in app.warnings:
-        log.warning("%s", warning)
-
-    def reload() -> Json:
-        app.take_up(reread())
-        daemon.poke_all()
-        return {"credentials": app.desk.names()}
-
-    api = Api(app.desk, app.snapshot, reload=reload, since=app.clock.now())
-    agent = Agent(api, settings.agent.socket, allow_uids=settings.agent.allow_uids)
-    daemon = Daemon(app.rotator.advance, app.names, app.clock, agent, reload)
-    app.desk.poke = daemon.poke
-    daemon.serve()
-    if daemon.idle:
-        app.close()
-    return daemon.idle
-
-
 # Checking.
 
 

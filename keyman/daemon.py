@@ -23,9 +23,14 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from keyman.app import open_app
 from keyman.clock import Clock
+from keyman.config import Settings
 from keyman.core.steps import Wait
 from keyman.errors import Error
+from keyman.serving.api import Api
+from keyman.serving.server import Agent
+from keyman.views import Json
 
 SWEEP_EVERY = timedelta(seconds=15)
 GUARD_EVERY = 1.0  # seconds
@@ -217,3 +222,32 @@ def harden() -> None:
     if sys.platform == "linux":
         set_dumpable = 4  # PR_SET_DUMPABLE, prctl(2)
         ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0, 0, 0, 0)
+
+
+def run_once(settings: Settings) -> int:
+    """`keyman daemon --once`. The exit status: 1 if a credential is failing or can't be served."""
+    with open_app(settings) as app:
+        app.once()
+        troubled = [one for one in app.desk.statuses() if one["failures"] or not one["current"]]
+    return 1 if troubled else 0
+
+
+def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
+    """Serve until asked to stop. False if a turn was still under way then."""
+    app = open_app(settings)
+    for warning in app.warnings:
+        log.warning("%s", warning)
+
+    def reload() -> Json:
+        app.take_up(reread())
+        daemon.poke_all()
+        return {"credentials": app.desk.names()}
+
+    api = Api(app.desk, app.snapshot, reload=reload, since=app.clock.now())
+    agent = Agent(api, settings.agent.socket, allow_uids=settings.agent.allow_uids)
+    daemon = Daemon(app.rotator.advance, app.names, app.clock, agent, reload)
+    app.desk.poke = daemon.poke
+    daemon.serve()
+    if daemon.idle:
+        app.close()
+    return daemon.idle

@@ -7,9 +7,8 @@ import sys
 
 import click
 
-from keyman.app import run_daemon, run_once
 from keyman.cli.reach import settings_of
-from keyman.daemon import harden
+from keyman.daemon import harden, run_daemon, run_once
 
 
 @click.command("daemon")

@@ -46,7 +46,7 @@ def _one_line(raw: str) -> str:
     return values.text(raw) if raw else raw
 
 
-def _name(name: Annotated[str, Path()]) -> str:
+async def _name(name: Annotated[str, Path()]) -> str:
     # What can't be a name is answered as a name that nobody has.
     if not values.NAME.fullmatch(name):
         raise NotFound(NO_SUCH_NAME)
@@ -54,7 +54,7 @@ def _name(name: Annotated[str, Path()]) -> str:
 
 
 def peer(request: Request) -> str:
-    """Who asks, for the record: `uid 1000 (ada)`."""
+    """Who asks, for the record: `uid 1000 (ada)`. In a worker thread: a directory may be asked."""
     uid = request.scope.get("state", {}).get("peer")
     if uid is None:
         return "unknown"
@@ -150,7 +150,7 @@ class Rejected(Body):
 def only(*known: str) -> params.Depends:
     """A dependency that refuses query parameters other than these."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         if any(name not in known for name in request.query_params) or len(
             request.query_params.multi_items()
         ) > len(request.query_params):

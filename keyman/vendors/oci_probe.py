@@ -100,15 +100,8 @@ class Probe:
 
     def _client(self) -> httpx2.Client:
         # A client for each verdict: a connection of its own is more likely to meet another of
-        # the service's nodes, and none is left open. Only the trust in certificates is kept,
-        # which takes long to load.
-        if self._trust is None:
-            bundle = self._network.ca_bundle
-            self._trust = (
-                ssl.create_default_context(cafile=bundle)
-                if bundle
-                else httpx2.create_ssl_context(trust_env=False)
-            )
+        # the service's nodes, and none is left open.
+        self._trust = self._trust or self._trusted()
         return httpx2.Client(
             verify=self._trust,
             proxy=self._network.proxy,
@@ -116,6 +109,14 @@ class Probe:
             follow_redirects=False,
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         )
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Whose certificates count. Loading them takes long, so it is done once, or not at all."""
+        if not self._url.startswith("https:"):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if bundle := self._network.ca_bundle:
+            return ssl.create_default_context(cafile=bundle)
+        return httpx2.create_ssl_context(trust_env=False)
 
 
 def meaning(seen: Seen) -> Verdict:

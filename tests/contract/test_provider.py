@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +59,8 @@ class Subject:
 
 
 @pytest.fixture(params=["oci-genai"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    with world(tmp_path) as made:
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    with world() as made:
         yield Subject(made.provider(), made)
 
 

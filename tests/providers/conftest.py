@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -7,7 +6,7 @@ from tests.providers.oci_world import World, world
 
 
 @pytest.fixture
-def oci(tmp_path: Path) -> Iterator[World]:
+def oci() -> Iterator[World]:
     """A kind cloud with no key in it."""
-    with world(tmp_path) as made:
+    with world() as made:
         yield made

@@ -6,11 +6,15 @@ the sandbox's durations are all zero unless a test says otherwise.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,8 @@ from keyman.core.model import KeySeen, Secret, Spec, Stage, Version
 from keyman.providers import open_provider
 from keyman.providers.oci_genai import OciGenai
 from keyman.sandbox.behaviour import Behaviour
-from keyman.sandbox.oci_genai import COMPARTMENT, OciGenaiSandbox
+from keyman.sandbox.oci_genai import COMPARTMENT, TENANCY, USER, OciGenaiSandbox
+from keyman.sandbox.profiles import Profile, write_profile
 
 SLOTS = ("key-one", "key-two")
 CANARY = "sk-canary"
@@ -81,10 +86,10 @@ class World:
         return self.clock.now() + LIFETIME + timedelta(days=20)
 
     def made_by_hand(
-        self, slots: tuple[str, ...] = SLOTS, **tags: str
+        self, slots: tuple[str, ...] = SLOTS, tags: dict[str, str] | None = None
     ) -> tuple[str, dict[str, Secret]]:
         """A key that a person made in the console, and its secrets by slot."""
-        handle, shown = self.sandbox.console.create("by_hand", COMPARTMENT, slots, tags=dict(tags))
+        handle, shown = self.sandbox.console.create("by_hand", COMPARTMENT, slots, tags=tags)
         return handle, {slot: Secret(text) for slot, text in shown.items()}
 
     def key(self, handle: str) -> dict[str, Any]:
@@ -111,12 +116,21 @@ class World:
         return [c.operation for c in self.sandbox.calls() if c.operation not in reads]
 
 
+@cache
+def signing_profile() -> Profile:
+    """A profile with its key, made once for all worlds: making one takes longer than most tests."""
+    folder = tempfile.mkdtemp(prefix="keyman-test-")
+    atexit.register(shutil.rmtree, folder)
+    return write_profile(Path(folder), "DEFAULT", TENANCY, USER, "us-chicago-1")
+
+
 @contextmanager
-def world(folder: Path, behaviour: Behaviour | None = None, **sandbox: Any) -> Iterator[World]:
+def world(behaviour: Behaviour | None = None, **sandbox: Any) -> Iterator[World]:
     cloud = OciGenaiSandbox(seed=1, behaviour=behaviour, secret_prefix=CANARY, **sandbox)
-    profile = cloud.make_profile(folder)
+    profile = signing_profile()
+    cloud.register_user(TENANCY, USER, profile.public_key)
     with cloud.serve() as url:
-        options = Options(Auth(file=profile), url, cloud.base_url)
+        options = Options(Auth(file=profile.config), url, cloud.base_url)
         spec = Spec("genai-1_a", "oci-genai", slots=SLOTS, installation="here")
         yield World(cloud, options, spec)
 

@@ -6,14 +6,16 @@ docs/oci.md says which pitfall each of these guards.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
 
 from keyman import errors
+from keyman.clock import new_id
 from keyman.core.model import Place, Secret, State, Verdict, Version
 from keyman.providers.oci_genai import KNOWN_REGIONS, base_url, policy_statements
 from keyman.providers.protocol import Issued
@@ -29,22 +31,18 @@ TRIES = 8
 
 def until_done(call: Callable[[], T]) -> T:
     """What the rotator does with RetryLater and Unknown, without waiting."""
-    for _ in range(TRIES):
-        try:
+    for _ in range(TRIES - 1):
+        with suppress(errors.RetryLater, errors.Unknown):
             return call()
-        except (errors.RetryLater, errors.Unknown) as error:
-            last = error
-    raise last
+    return call()
 
 
 def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
     """Issue, with a fresh attempt wherever the secret was lost."""
     provider = oci.provider()
-    for _ in range(TRIES):
-        try:
-            return until_done(lambda: provider.issue(wish, etag))
-        except errors.SecretLost:
-            wish = replace(wish, attempt=oci.wish().attempt)
+    for attempt in (wish, *(replace(wish, attempt=new_id()) for _ in range(TRIES))):
+        with suppress(errors.SecretLost):
+            return until_done(partial(provider.issue, attempt, etag))
     raise AssertionError("no secret after so many attempts")
 
 
@@ -52,10 +50,8 @@ def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_rotation_works_in_every_cloud_and_spares_what_is_served(
-    tmp_path: Path, seed: int
-) -> None:
-    with world(tmp_path, instant(seed)) as oci:
+def test_a_rotation_works_in_every_cloud_and_spares_what_is_served(seed: int) -> None:
+    with world(instant(seed)) as oci:
         provider = oci.provider()
         handle, old = oci.made_by_hand()
         served, standby = Place(handle, "key-one"), Place(handle, "key-two")
@@ -74,8 +70,8 @@ def test_a_rotation_works_in_every_cloud_and_spares_what_is_served(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_first_key_is_made_once_in_every_cloud(tmp_path: Path, seed: int) -> None:
-    with world(tmp_path, instant(seed)) as oci:
+def test_a_first_key_is_made_once_in_every_cloud(seed: int) -> None:
+    with world(instant(seed)) as oci:
         oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
         wish, ends = oci.wish(), oci.standby_ends
         made = until_done(lambda: oci.provider().create(wish, ends))
@@ -89,10 +85,10 @@ def test_a_first_key_is_made_once_in_every_cloud(tmp_path: Path, seed: int) -> N
 @pytest.mark.parametrize("numbered", ["names", "numbers"])
 @pytest.mark.parametrize("answer", [200, 400, 404, 409])
 def test_a_slot_that_cannot_be_filled_again_is_told_apart(
-    tmp_path: Path, state: str, numbered: str, answer: int
+    state: str, numbered: str, answer: int
 ) -> None:
     clouds = Behaviour(renew_revoked=answer, renew_expired=answer, error_codes=numbered)
-    with world(tmp_path, clouds) as oci:
+    with world(clouds) as oci:
         ends = datetime.now(UTC) + timedelta(hours=1)
         handle, _ = oci.sandbox.console.create("x", COMPARTMENT, expires=ends)
         if state == "REVOKED":
@@ -110,10 +106,8 @@ def test_a_slot_that_cannot_be_filled_again_is_told_apart(
 
 @pytest.mark.parametrize("numbered", ["names", "numbers"])
 @pytest.mark.parametrize("replay", ["full", "without_secret", "409", "ignored"])
-def test_a_lost_renewal_is_repeated_or_known_to_be_lost(
-    tmp_path: Path, replay: str, numbered: str
-) -> None:
-    with world(tmp_path, Behaviour(retry_token=replay, error_codes=numbered)) as oci:
+def test_a_lost_renewal_is_repeated_or_known_to_be_lost(replay: str, numbered: str) -> None:
+    with world(Behaviour(retry_token=replay, error_codes=numbered)) as oci:
         handle, _ = oci.made_by_hand()
         wish = oci.wish("key-two", handle)
         oci.sandbox.faults.add(Fault("lost_after", "RenewApiKey", nth=1))
@@ -124,35 +118,31 @@ def test_a_lost_renewal_is_repeated_or_known_to_be_lost(
         else:
             with pytest.raises(errors.SecretLost):
                 oci.provider().issue(wish, None)
-            again = oci.provider().issue(replace(wish, attempt=oci.wish().attempt), None)
+            again = oci.provider().issue(replace(wish, attempt=new_id()), None)
         assert oci.holds(handle, "key-two", again.secret)
 
 
 @pytest.mark.parametrize("numbered", ["names", "numbers"])
 @pytest.mark.parametrize("replay", ["full", "without_secret", "409"])
-def test_a_lost_key_is_found_though_no_list_shows_it_yet(
-    tmp_path: Path, replay: str, numbered: str
-) -> None:
+def test_a_lost_key_is_found_though_no_list_shows_it_yet(replay: str, numbered: str) -> None:
     shy = Behaviour(retry_token=replay, error_codes=numbered, created_visible=False, stale_reads=3)
-    with world(tmp_path, shy) as oci:
+    with world(shy) as oci:
         wish, ends = oci.wish(), oci.standby_ends
         oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
         made = until_done(lambda: oci.provider().create(wish, ends))
         assert [key["id"] for key in oci.sandbox.truth()["keys"]] == [made.handle]
 
 
-def test_an_inactive_slot_that_cannot_be_renewed_so_is_switched_on_first(tmp_path: Path) -> None:
-    with world(tmp_path, Behaviour(renew_inactive=409, error_codes="numbers")) as oci:
+def test_an_inactive_slot_that_cannot_be_renewed_so_is_switched_on_first() -> None:
+    with world(Behaviour(renew_inactive=409, error_codes="numbers")) as oci:
         handle, _ = oci.made_by_hand()
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
         new = oci.provider().issue(oci.wish("key-two", handle), oci.seen(handle).etag)
         assert oci.holds(handle, "key-two", new.secret)
 
 
-def test_an_inactive_slot_that_cannot_be_revoked_so_is_revoked_all_the_same(
-    tmp_path: Path,
-) -> None:
-    with world(tmp_path, Behaviour(revoke_inactive=409)) as oci:
+def test_an_inactive_slot_that_cannot_be_revoked_so_is_revoked_all_the_same() -> None:
+    with world(Behaviour(revoke_inactive=409)) as oci:
         handle, _ = oci.made_by_hand()
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
         oci.provider().revoke(Place(handle, "key-two"), None)
@@ -273,10 +263,9 @@ def test_a_call_is_sent_once(oci: World, verb: str) -> None:
     handle, _ = oci.made_by_hand()
     operation, call = CHANGES[verb]
     oci.sandbox.faults.add(Fault("status", operation, status=503))
-    before = len(oci.sandbox.calls(operation))
     with pytest.raises(errors.Unknown):
         call(oci, handle)
-    assert len(oci.sandbox.calls(operation)) == before + 1 + (verb in ("activate", "retire")) * 0
+    assert len([c for c in oci.sandbox.calls(operation) if c.fault]) == 1
 
 
 def test_many_failures_in_a_row_close_no_door(oci: World) -> None:
@@ -300,17 +289,15 @@ def test_what_changed_meanwhile_is_looked_at_again(oci: World, verb: str) -> Non
     if verb == "activate":
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
     before = oci.slot(handle, "key-two")["state"]
+    wished: Any = oci.wish("key-two", handle)
     with pytest.raises(errors.RetryLater):
-        if verb == "issue":
-            oci.provider().issue(oci.wish("key-two", handle), seen.etag)
-        else:
-            getattr(oci.provider(), verb)(Place(handle, "key-two"), seen.etag)
+        getattr(oci.provider(), verb)(wished if verb == "issue" else wished.place, seen.etag)
     assert oci.holds(handle, "key-two", old["key-two"])
     assert oci.slot(handle, "key-two")["state"] == before
 
 
 def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
-    handle, _ = oci.made_by_hand(team="chat")
+    handle, _ = oci.made_by_hand(tags={"team": "chat"})
     spaces = {"Ops": {"cost": "42"}}
     oci.sandbox.console.update(handle, {}, {"definedTags": spaces})
     oci.provider().claim(oci.seen(handle), "here", 3)
@@ -331,9 +318,9 @@ def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
     ],
 )
 def test_a_claim_believes_in_a_fence_only_when_it_saw_it_hold(
-    tmp_path: Path, clouds: Behaviour, *, fenced: bool
+    clouds: Behaviour, *, fenced: bool
 ) -> None:
-    with world(tmp_path, clouds) as oci:
+    with world(clouds) as oci:
         handle, old = oci.made_by_hand()
         assert oci.provider().claim(oci.seen(handle), "here", 1) is fenced
         assert oci.seen(handle).owner == "here"
@@ -369,7 +356,7 @@ def test_a_claim_with_no_active_slot_sets_nothing(oci: World) -> None:
     ],
 )
 def test_any_mark_of_an_owner_is_one(oci: World, tag: str, owner: str, epoch: int) -> None:
-    handle, _ = oci.made_by_hand(**{"keyman-owner": tag})
+    handle, _ = oci.made_by_hand(tags={"keyman-owner": tag})
     seen = oci.seen(handle)
     assert (seen.owner, seen.epoch) == (owner, epoch)
 
@@ -394,8 +381,8 @@ def test_three_slots_and_unknown_words_are_shown_as_they_are(oci: World) -> None
     assert seen.state == "THINKING"
 
 
-def test_the_slots_of_a_deleted_key_are_deleted(tmp_path: Path) -> None:
-    with world(tmp_path, Behaviour(deleted_key="DELETED")) as oci:
+def test_the_slots_of_a_deleted_key_are_deleted() -> None:
+    with world(Behaviour(deleted_key="DELETED")) as oci:
         handle, _ = oci.made_by_hand()
         oci.sandbox.console.delete(handle)
         seen = oci.seen(handle)
@@ -403,16 +390,16 @@ def test_the_slots_of_a_deleted_key_are_deleted(tmp_path: Path) -> None:
         assert {slot.state for slot in seen.slots} == {State.DELETED.value}
 
 
-def test_a_deleted_key_is_not_the_one_that_a_wish_made(tmp_path: Path) -> None:
-    with world(tmp_path, Behaviour(deleted_key="DELETED", retry_token="ignored")) as oci:
+def test_a_deleted_key_is_not_the_one_that_a_wish_made() -> None:
+    with world(Behaviour(deleted_key="DELETED", retry_token="ignored")) as oci:
         wish = oci.wish()
         first = oci.provider().create(wish, oci.standby_ends)
         oci.sandbox.console.delete(first.handle)
         assert oci.provider().create(wish, oci.standby_ends).handle != first.handle
 
 
-def test_times_are_aware_and_in_utc_and_last_use_may_be_missing(tmp_path: Path) -> None:
-    with world(tmp_path, Behaviour(last_used="absent", microseconds=True)) as oci:
+def test_times_are_aware_and_in_utc_and_last_use_may_be_missing() -> None:
+    with world(Behaviour(last_used="absent", microseconds=True)) as oci:
         handle, secrets = oci.made_by_hand()
         assert oci.provider().verify(secrets["key-one"]) is Verdict.ACCEPTED
         slot = oci.seen(handle).slots[0]
@@ -421,8 +408,8 @@ def test_times_are_aware_and_in_utc_and_last_use_may_be_missing(tmp_path: Path) 
         assert slot.expires_at.utcoffset() == timedelta(0)
 
 
-def test_a_key_is_found_on_the_last_of_many_pages(tmp_path: Path) -> None:
-    with world(tmp_path, key_limit=300) as oci:
+def test_a_key_is_found_on_the_last_of_many_pages() -> None:
+    with world(key_limit=300) as oci:
         wish = oci.wish()
         first = oci.provider().create(wish, oci.standby_ends)
         for _ in range(120):
@@ -448,8 +435,8 @@ def test_a_new_key_says_what_it_is_for_and_dies_in_two_parts(oci: World) -> None
     }
 
 
-def test_the_limit_of_keys_is_named(tmp_path: Path) -> None:
-    with world(tmp_path, key_limit=1) as oci:
+def test_the_limit_of_keys_is_named() -> None:
+    with world(key_limit=1) as oci:
         oci.made_by_hand()
         with pytest.raises(errors.Rejected) as caught:
             oci.provider().create(oci.wish(), oci.standby_ends)
@@ -487,20 +474,20 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("handle", HOSTILE)
-@pytest.mark.parametrize("verb", ["observe", "claim", "issue", "activate", "retire", "revoke"])
-def test_a_hostile_id_is_never_sent(oci: World, verb: str, handle: str) -> None:
+def test_a_hostile_id_is_never_sent(oci: World, handle: str) -> None:
     provider, place = oci.provider(), Place(handle, "key-one")
     key = replace(oci.seen(oci.made_by_hand()[0]), handle=handle)
     calls = len(oci.sandbox.calls())
-    with pytest.raises((errors.Rejected, AssertionError)):
-        if verb == "observe":
-            provider.observe((handle,), oci.clock.now())
-        elif verb == "claim":
-            provider.claim(key, "here", 1)
-        elif verb == "issue":
-            provider.issue(oci.wish("key-one", handle), None)
-        else:
-            getattr(provider, verb)(place, None)
+    for call in (
+        partial(provider.observe, (handle,), oci.clock.now()),
+        partial(provider.claim, key, "here", 1),
+        partial(provider.issue, oci.wish("key-one", handle or "x"), None),
+        partial(provider.activate, place, None),
+        partial(provider.retire, place, None),
+        partial(provider.revoke, place, None),
+    ):
+        with pytest.raises(errors.Rejected):
+            call()
     assert len(oci.sandbox.calls()) == calls
 
 
