@@ -179,6 +179,16 @@ def test_a_connection_that_would_lose_commits_is_noticed(journal: Journal, pragm
         journal.check()
 
 
+def test_a_writer_locks_out_others_from_its_beginning(journal: Journal, tmp_path: Path) -> None:
+    """Not only from its first change: what it reads before that must still be so then."""
+    other = sqlite.engine(tmp_path / "keyman.db")
+    with other.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    with journal._writing(), pytest.raises(Conflict, match="busy"), sqlite.translated():
+        sqlite.writing(other).connect().begin()
+    other.dispose()
+
+
 def test_a_writer_that_finds_the_journal_locked_says_so(journal: Journal, tmp_path: Path) -> None:
     with journal._reading() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=1")  # the pool hands out the same one next

@@ -61,7 +61,7 @@ class Subject:
 @pytest.fixture(params=["oci-genai"])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     with world() as made:
-        yield Subject(made.provider(), made)
+        yield Subject(made.usual, made)
 
 
 def place(wish: Version) -> Place:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,13 @@ class World:
     spec: Spec
     clock: SystemClock = field(default_factory=SystemClock)
 
-    def provider(self, **changes: Any) -> OciGenai:
-        """A provider; `changes` are fields of its options, `network`, or of the spec's."""
+    @cached_property
+    def usual(self) -> OciGenai:
+        """The provider that most tests want."""
+        return self.provider_with()
+
+    def provider_with(self, **changes: Any) -> OciGenai:
+        """Another one; `changes` are fields of its options, `network`, or the spec's slots."""
         network = changes.pop("network", Network())
         slots = changes.pop("slots", self.spec.slots)
         options = replace(self.options, **changes)
@@ -106,7 +111,7 @@ class World:
         return bool(self.slot(handle, name)["sha256"] == digest)
 
     def seen(self, handle: str) -> KeySeen:
-        observed = self.provider().observe((handle,), self.clock.now())
+        observed = self.usual.observe((handle,), self.clock.now())
         return observed.keys[0]
 
     @property

@@ -39,7 +39,7 @@ def until_done(call: Callable[[], T]) -> T:
 
 def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
     """Issue, with a fresh attempt wherever the secret was lost."""
-    provider = oci.provider()
+    provider = oci.usual
     for attempt in (wish, *(replace(wish, attempt=new_id()) for _ in range(TRIES))):
         with suppress(errors.SecretLost):
             return until_done(partial(provider.issue, attempt, etag))
@@ -52,7 +52,7 @@ def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_rotation_works_in_every_cloud_and_spares_what_is_served(seed: int) -> None:
     with world(instant(seed)) as oci:
-        provider = oci.provider()
+        provider = oci.usual
         handle, old = oci.made_by_hand()
         served, standby = Place(handle, "key-one"), Place(handle, "key-two")
         provider.claim(oci.seen(handle), "here", 1)
@@ -74,7 +74,7 @@ def test_a_first_key_is_made_once_in_every_cloud(seed: int) -> None:
     with world(instant(seed)) as oci:
         oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
         wish, ends = oci.wish(), oci.standby_ends
-        made = until_done(lambda: oci.provider().create(wish, ends))
+        made = until_done(lambda: oci.usual.create(wish, ends))
         secret = issued(oci, replace(wish, handle=made.handle)).secret
         assert oci.holds(made.handle, "key-one", secret)
         assert made.standby == "key-two"
@@ -97,10 +97,10 @@ def test_a_slot_that_cannot_be_filled_again_is_told_apart(
             oci.sandbox.time_shift = timedelta(hours=2)
         wish = oci.wish("key-two", handle)
         if answer == 200:
-            assert oci.holds(handle, "key-two", oci.provider().issue(wish, None).secret)
+            assert oci.holds(handle, "key-two", oci.usual.issue(wish, None).secret)
             return
         with pytest.raises(errors.SlotRefused) as caught:
-            oci.provider().issue(wish, None)
+            oci.usual.issue(wish, None)
         assert state in caught.value.message
 
 
@@ -112,13 +112,13 @@ def test_a_lost_renewal_is_repeated_or_known_to_be_lost(replay: str, numbered: s
         wish = oci.wish("key-two", handle)
         oci.sandbox.faults.add(Fault("lost_after", "RenewApiKey", nth=1))
         with pytest.raises(errors.Unknown):
-            oci.provider().issue(wish, None)
+            oci.usual.issue(wish, None)
         if replay in ("full", "ignored"):
-            again = oci.provider().issue(wish, None)
+            again = oci.usual.issue(wish, None)
         else:
             with pytest.raises(errors.SecretLost):
-                oci.provider().issue(wish, None)
-            again = oci.provider().issue(replace(wish, attempt=new_id()), None)
+                oci.usual.issue(wish, None)
+            again = oci.usual.issue(replace(wish, attempt=new_id()), None)
         assert oci.holds(handle, "key-two", again.secret)
 
 
@@ -129,7 +129,7 @@ def test_a_lost_key_is_found_though_no_list_shows_it_yet(replay: str, numbered: 
     with world(shy) as oci:
         wish, ends = oci.wish(), oci.standby_ends
         oci.sandbox.faults.add(Fault("lost_after", "CreateApiKey", nth=1))
-        made = until_done(lambda: oci.provider().create(wish, ends))
+        made = until_done(lambda: oci.usual.create(wish, ends))
         assert [key["id"] for key in oci.sandbox.truth()["keys"]] == [made.handle]
 
 
@@ -137,7 +137,7 @@ def test_an_inactive_slot_that_cannot_be_renewed_so_is_switched_on_first() -> No
     with world(Behaviour(renew_inactive=409, error_codes="numbers")) as oci:
         handle, _ = oci.made_by_hand()
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
-        new = oci.provider().issue(oci.wish("key-two", handle), oci.seen(handle).etag)
+        new = oci.usual.issue(oci.wish("key-two", handle), oci.seen(handle).etag)
         assert oci.holds(handle, "key-two", new.secret)
 
 
@@ -145,25 +145,25 @@ def test_an_inactive_slot_that_cannot_be_revoked_so_is_revoked_all_the_same() ->
     with world(Behaviour(revoke_inactive=409)) as oci:
         handle, _ = oci.made_by_hand()
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
-        oci.provider().revoke(Place(handle, "key-two"), None)
+        oci.usual.revoke(Place(handle, "key-two"), None)
         assert oci.slot(handle, "key-two")["state"] == "REVOKED"
 
 
 # Every fault.
 
 CHANGES: dict[str, tuple[str, Callable[[World, str], Any]]] = {
-    "claim": ("UpdateApiKey", lambda o, key: o.provider().claim(o.seen(key), "here", 1)),
-    "create": ("CreateApiKey", lambda o, key: o.provider().create(o.wish(), o.standby_ends)),
-    "issue": ("RenewApiKey", lambda o, key: o.provider().issue(o.wish("key-two", key), None)),
+    "claim": ("UpdateApiKey", lambda o, key: o.usual.claim(o.seen(key), "here", 1)),
+    "create": ("CreateApiKey", lambda o, key: o.usual.create(o.wish(), o.standby_ends)),
+    "issue": ("RenewApiKey", lambda o, key: o.usual.issue(o.wish("key-two", key), None)),
     "activate": ("SetApiKeyState", lambda o, key: _switch(o, key, "activate", "INACTIVE")),
     "retire": ("SetApiKeyState", lambda o, key: _switch(o, key, "retire", "ACTIVE")),
     "revoke": ("SetApiKeyState", lambda o, key: _switch(o, key, "revoke", "ACTIVE")),
 }
 READS: dict[str, tuple[str, Callable[[World, str], Any]]] = {
-    "observe": ("GetApiKey", lambda o, key: o.provider().observe((key,), o.clock.now())),
-    "create": ("ListApiKeys", lambda o, key: o.provider().create(o.wish(), o.standby_ends)),
-    "list": ("ListApiKeys", lambda o, key: o.provider().list_keys()),
-    "claim": ("GetApiKey", lambda o, key: o.provider().claim(o.seen(key), "here", 1)),
+    "observe": ("GetApiKey", lambda o, key: o.usual.observe((key,), o.clock.now())),
+    "create": ("ListApiKeys", lambda o, key: o.usual.create(o.wish(), o.standby_ends)),
+    "list": ("ListApiKeys", lambda o, key: o.usual.list_keys()),
+    "claim": ("GetApiKey", lambda o, key: o.usual.claim(o.seen(key), "here", 1)),
     "retire": ("GetApiKey", lambda o, key: _switch(o, key, "retire", "ACTIVE")),
 }
 GARBAGE = ("{}", "null", "[]", '"yes"', "<html>", "\xff", '{"id": 1, "keys": [{}]}', "9" * 5000)
@@ -190,7 +190,7 @@ FAULTS: list[tuple[Fault, type[errors.Error], type[errors.Error]]] = [
 def _switch(oci: World, handle: str, verb: str, before: str) -> None:
     if oci.slot(handle, "key-two")["state"] != before:
         oci.sandbox.console.set_state(handle, "key-two", before)
-    getattr(oci.provider(), verb)(Place(handle, "key-two"), None)
+    getattr(oci.usual, verb)(Place(handle, "key-two"), None)
 
 
 def _named(value: object) -> str:
@@ -270,7 +270,7 @@ def test_a_call_is_sent_once(oci: World, verb: str) -> None:
 
 def test_many_failures_in_a_row_close_no_door(oci: World) -> None:
     handle, _ = oci.made_by_hand()
-    provider = oci.provider()
+    provider = oci.usual
     oci.sandbox.faults.add(Fault("status", "GetApiKey", status=500, count=15))
     for _ in range(15):
         with pytest.raises(errors.RetryLater):
@@ -291,7 +291,7 @@ def test_what_changed_meanwhile_is_looked_at_again(oci: World, verb: str) -> Non
     before = oci.slot(handle, "key-two")["state"]
     wished: Any = oci.wish("key-two", handle)
     with pytest.raises(errors.RetryLater):
-        getattr(oci.provider(), verb)(wished if verb == "issue" else wished.place, seen.etag)
+        getattr(oci.usual, verb)(wished if verb == "issue" else wished.place, seen.etag)
     assert oci.holds(handle, "key-two", old["key-two"])
     assert oci.slot(handle, "key-two")["state"] == before
 
@@ -300,7 +300,7 @@ def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
     handle, _ = oci.made_by_hand(tags={"team": "chat"})
     spaces = {"Ops": {"cost": "42"}}
     oci.sandbox.console.update(handle, {}, {"definedTags": spaces})
-    oci.provider().claim(oci.seen(handle), "here", 3)
+    oci.usual.claim(oci.seen(handle), "here", 3)
     assert oci.key(handle)["freeformTags"] == {"team": "chat", "keyman-owner": "here:3"}
     assert oci.sandbox.cloud.keys[handle].defined_tags == spaces
 
@@ -322,7 +322,7 @@ def test_a_claim_believes_in_a_fence_only_when_it_saw_it_hold(
 ) -> None:
     with world(clouds) as oci:
         handle, old = oci.made_by_hand()
-        assert oci.provider().claim(oci.seen(handle), "here", 1) is fenced
+        assert oci.usual.claim(oci.seen(handle), "here", 1) is fenced
         assert oci.seen(handle).owner == "here"
         assert oci.holds(handle, "key-one", old["key-one"])
 
@@ -332,7 +332,7 @@ def test_a_proof_that_broke_off_proves_nothing(oci: World, fault: Fault) -> None
     handle, _ = oci.made_by_hand()
     seen = oci.seen(handle)
     oci.sandbox.faults.add(replace(fault, operation="SetApiKeyState"))
-    assert oci.provider().claim(seen, "here", 1) is False
+    assert oci.usual.claim(seen, "here", 1) is False
 
 
 def test_a_claim_with_no_active_slot_sets_nothing(oci: World) -> None:
@@ -341,7 +341,7 @@ def test_a_claim_with_no_active_slot_sets_nothing(oci: World) -> None:
         oci.sandbox.console.set_state(handle, slot, "INACTIVE")
     seen = oci.seen(handle)
     before = len(oci.sandbox.calls("SetApiKeyState"))
-    assert oci.provider().claim(seen, "here", 1) is False
+    assert oci.usual.claim(seen, "here", 1) is False
     assert len(oci.sandbox.calls("SetApiKeyState")) == before
 
 
@@ -367,7 +367,7 @@ def test_any_mark_of_an_owner_is_one(oci: World, tag: str, owner: str, epoch: in
 def test_one_slot_is_enough(oci: World) -> None:
     handle, _ = oci.made_by_hand(("only",))
     assert [slot.name for slot in oci.seen(handle).slots] == ["only"]
-    made = oci.provider(slots=("only",)).create(oci.wish("only"), oci.standby_ends)
+    made = oci.provider_with(slots=("only",)).create(oci.wish("only"), oci.standby_ends)
     assert made.standby is None
 
 
@@ -393,15 +393,15 @@ def test_the_slots_of_a_deleted_key_are_deleted() -> None:
 def test_a_deleted_key_is_not_the_one_that_a_wish_made() -> None:
     with world(Behaviour(deleted_key="DELETED", retry_token="ignored")) as oci:
         wish = oci.wish()
-        first = oci.provider().create(wish, oci.standby_ends)
+        first = oci.usual.create(wish, oci.standby_ends)
         oci.sandbox.console.delete(first.handle)
-        assert oci.provider().create(wish, oci.standby_ends).handle != first.handle
+        assert oci.usual.create(wish, oci.standby_ends).handle != first.handle
 
 
 def test_times_are_aware_and_in_utc_and_last_use_may_be_missing() -> None:
     with world(Behaviour(last_used="absent", microseconds=True)) as oci:
         handle, secrets = oci.made_by_hand()
-        assert oci.provider().verify(secrets["key-one"]) is Verdict.ACCEPTED
+        assert oci.usual.verify(secrets["key-one"]) is Verdict.ACCEPTED
         slot = oci.seen(handle).slots[0]
         assert slot.last_used_at is None
         assert slot.expires_at
@@ -411,16 +411,16 @@ def test_times_are_aware_and_in_utc_and_last_use_may_be_missing() -> None:
 def test_a_key_is_found_on_the_last_of_many_pages() -> None:
     with world(key_limit=300) as oci:
         wish = oci.wish()
-        first = oci.provider().create(wish, oci.standby_ends)
+        first = oci.usual.create(wish, oci.standby_ends)
         for _ in range(120):
             oci.made_by_hand(("a",))
-        assert len(oci.provider().list_keys()) == 121
-        assert oci.provider().create(wish, oci.standby_ends).handle == first.handle
+        assert len(oci.usual.list_keys()) == 121
+        assert oci.usual.create(wish, oci.standby_ends).handle == first.handle
 
 
 def test_a_new_key_says_what_it_is_for_and_dies_in_two_parts(oci: World) -> None:
     wish, ends = oci.wish("key-two"), oci.standby_ends
-    made = oci.provider().create(wish, ends)
+    made = oci.usual.create(wish, ends)
     key = oci.key(made.handle)
     assert key["displayName"] == "keyman_genai-1_a"
     assert key["freeformTags"] == {"keyman": "here/genai-1_a", "keyman-op": wish.attempt}
@@ -439,14 +439,14 @@ def test_the_limit_of_keys_is_named() -> None:
     with world(key_limit=1) as oci:
         oci.made_by_hand()
         with pytest.raises(errors.Rejected) as caught:
-            oci.provider().create(oci.wish(), oci.standby_ends)
+            oci.usual.create(oci.wish(), oci.standby_ends)
     assert "api-key-count" in caught.value.hint
     assert "100" in caught.value.hint
 
 
 def test_without_a_compartment_nothing_is_made(oci: World) -> None:
     with pytest.raises(errors.Rejected, match="compartment"):
-        oci.provider(compartment_id=None).create(oci.wish(), oci.standby_ends)
+        oci.provider_with(compartment_id=None).create(oci.wish(), oci.standby_ends)
 
 
 def test_404_names_both_causes_and_the_statement_to_add(oci: World) -> None:
@@ -475,7 +475,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("handle", HOSTILE)
 def test_a_hostile_id_is_never_sent(oci: World, handle: str) -> None:
-    provider, place = oci.provider(), Place(handle, "key-one")
+    provider, place = oci.usual, Place(handle, "key-one")
     key = replace(oci.seen(oci.made_by_hand()[0]), handle=handle)
     calls = len(oci.sandbox.calls())
     for call in (
@@ -494,14 +494,14 @@ def test_a_hostile_id_is_never_sent(oci: World, handle: str) -> None:
 def test_a_slot_that_is_not_there_is_named_with_those_that_are(oci: World) -> None:
     handle, _ = oci.made_by_hand()
     with pytest.raises(errors.Rejected) as caught:
-        oci.provider().retire(Place(handle, "key-three"), None)
+        oci.usual.retire(Place(handle, "key-three"), None)
     assert "key-one, key-two" in caught.value.hint
 
 
 def test_the_last_slot_of_a_key_is_switched_off_beside_another_key_that_works(oci: World) -> None:
     old, _ = oci.made_by_hand(("only",))
     new, _ = oci.made_by_hand(("only",))
-    provider, place = oci.provider(), Place(old, "only")
+    provider, place = oci.usual, Place(old, "only")
     provider.observe((old,), oci.clock.now())
     with pytest.raises(errors.Rejected, match="last active"):
         provider.retire(place, None)
@@ -520,8 +520,8 @@ def test_what_is_off_for_good_needs_no_call(oci: World, state: str) -> None:
     else:
         oci.sandbox.time_shift = timedelta(hours=2)
     before = oci.changes
-    oci.provider().retire(Place(handle, "key-two"), None)
-    oci.provider().revoke(Place(handle, "key-two"), None)
+    oci.usual.retire(Place(handle, "key-two"), None)
+    oci.usual.revoke(Place(handle, "key-two"), None)
     assert oci.changes == before
 
 
@@ -548,11 +548,11 @@ def test_a_reply_without_the_slot_or_with_a_broken_secret_is_no_success(oci: Wor
     without = f'{{"id": "{handle}", "keys": []}}'
     oci.sandbox.faults.add(Fault("garbage", "RenewApiKey", body=without, count=1))
     with pytest.raises(errors.SecretLost):
-        oci.provider().issue(wish, None)
+        oci.usual.issue(wish, None)
     broken = f'{{"id": "{handle}", "keys": [{{"keyName": "key-two", "key": "a b"}}]}}'
     oci.sandbox.faults.add(Fault("garbage", "RenewApiKey", body=broken, count=1))
     with pytest.raises(errors.Unknown):
-        oci.provider().issue(wish, None)
+        oci.usual.issue(wish, None)
 
 
 def test_another_keys_reply_is_no_answer(oci: World) -> None:
@@ -562,11 +562,11 @@ def test_another_keys_reply_is_no_answer(oci: World) -> None:
     with pytest.raises(errors.RetryLater):
         oci.seen(handle)
     with pytest.raises(errors.Unknown):
-        oci.provider().issue(oci.wish("key-two", handle), None)
+        oci.usual.issue(oci.wish("key-two", handle), None)
 
 
 def test_secrets_do_not_show_in_what_a_verb_returns(oci: World) -> None:
-    made = oci.provider().create(oci.wish(), oci.standby_ends)
-    new = oci.provider().issue(oci.wish("key-two", made.handle), None)
+    made = oci.usual.create(oci.wish(), oci.standby_ends)
+    new = oci.usual.issue(oci.wish("key-two", made.handle), None)
     assert isinstance(new.secret, Secret)
-    assert CANARY not in repr((made, new, oci.seen(made.handle), oci.provider().list_keys()))
+    assert CANARY not in repr((made, new, oci.seen(made.handle), oci.usual.list_keys()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from keyman import errors
 from keyman.core.model import OrderKind, Secret
 from keyman.desk import Wish
-from tests.serving.world import CANARY, START, World, nothing_usable, secret_of
+from tests.serving.world import CANARY, World, nothing_usable, secret_of
 
 GENAI = "/api/v1/secrets/genai"
 ME = f"uid {os.geteuid()}"
@@ -68,19 +70,24 @@ class TestLookup:
         assert int(head["retry-after"]) >= 1
 
     @pytest.mark.parametrize(
-        ("error", "expected"),
+        ("error", "expected", "wait"),
         [
-            (errors.NoUsableSecret("down", retry_after=17.2), "no_usable_secret"),
-            (errors.NotAdopted("not yet"), "not_adopted"),
+            (errors.NoUsableSecret("down", retry_after=17.2), "no_usable_secret", "18"),
+            (errors.NotAdopted("not yet"), "not_adopted", "5"),
         ],
     )
     def test_nothing_usable(
-        self, world: World, headers: dict[str, str], error: errors.Error, expected: str
+        self,
+        world: World,
+        headers: dict[str, str],
+        error: errors.Error,
+        expected: str,
+        wait: str,
     ) -> None:
         world.snapshot.publish("genai", nothing_usable(8, error))
         status, head, body = world.ask("GET", GENAI, **headers)
         assert (status, code(body)) == (503, expected)
-        assert head["retry-after"] == ("18" if "retry" in expected or "no_" in expected else "5")
+        assert head["retry-after"] == wait
 
 
 def test_the_previous_version(world: World) -> None:
@@ -174,8 +181,6 @@ def test_whoever_waits_hears_that_nothing_is_usable_any_more(world: World) -> No
 
 
 def test_a_waiter_who_hangs_up_is_forgotten(world: World) -> None:
-    import socket
-
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(world.path))
         connection.sendall(f"GET {GENAI}?after=7&wait=300s HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -266,8 +271,6 @@ def test_an_order_reaches_the_desk_with_the_name_of_who_gave_it(
     [(name, ordered, key)] = world.desk.wishes
     assert (name, key) == ("genai", None)
     assert ordered.by.startswith(ME)
-    from dataclasses import replace
-
     assert replace(ordered, by="") == wish
 
 
@@ -454,4 +457,3 @@ def test_the_description_names_every_route(world: World) -> None:
         "/healthz",
         "/readyz",
     }
-    assert START.year == 2026

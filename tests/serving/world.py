@@ -194,7 +194,7 @@ class World:
             connection.close()
         kind = answer.headers.get("content-type", "")
         found = {name.lower(): value for name, value in answer.headers.items()}
-        return answer.status, found, json.loads(read) if "json" in kind else read
+        return answer.status, found, json.loads(read) if read and "json" in kind else read
 
     def say(self, raw: bytes, *more: bytes) -> bytes:
         """Send bytes as they are, then read until the agent hangs up."""
