@@ -57,6 +57,13 @@ def _distinct(listed: tuple[Any, ...]) -> tuple[Any, ...]:
     return listed
 
 
+def _some(listed: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not by Field(min_length): that counts only what is valid, and so complains a second time.
+    if not 1 <= len(listed) <= 16:
+        raise ValueError("must list 1 to 16")
+    return _distinct(listed)
+
+
 Text = Annotated[str, _scalar(values.text)]
 SecretText = Annotated[Secret, _scalar(values.secret)]
 Duration = Annotated[timedelta, _scalar(values.duration)]
@@ -178,9 +185,7 @@ class OciGenaiSection(Section):
     region: Annotated[str, _scalar(values.region)] | None = None
     compartment_id: Annotated[str, _scalar(values.compartment_id)] | None = None
     api_key_id: Annotated[str, _scalar(values.api_key_id)] | None = None
-    slots: Annotated[
-        tuple[Slot, ...], Field(min_length=1, max_length=16), AfterValidator(_distinct)
-    ] = ("key-one", "key-two")
+    slots: Annotated[tuple[Slot, ...], AfterValidator(_some)] = ("key-one", "key-two")
     auth: AuthSection = AuthSection()
     endpoint: Url | None = None
     base_url: Url | None = None

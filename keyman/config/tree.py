@@ -48,11 +48,11 @@ class Node:
     size: int = 1  #: values in it, aliases counted as often as they are used
 
     def plain(self) -> object:
-        """The same as dicts, lists, text and None, without what could not be followed."""
+        """The same as dicts, lists, text and None."""
         if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items() if not node.failed}
+            return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
-            return [node.plain() for node in self.value if not node.failed]
+            return [node.plain() for node in self.value]
         return self.value
 
     def nearest(self, path: Path) -> Node:

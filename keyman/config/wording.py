@@ -36,8 +36,6 @@ _PLAIN = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "tuple_type": "must be a list",
-    "too_short": "must list at least {min_length}",
-    "too_long": "must list at most {max_length}",
     "int_type": _INTEGER,
     "int_parsing": _INTEGER,
     "int_parsing_size": _INTEGER,

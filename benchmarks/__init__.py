@@ -1,0 +1,1 @@
+"""What the README's figures come from: each beside a peer or a limit in the same run."""

@@ -1,0 +1,26 @@
+"""`make bench`: run every benchmark and print one line each. Exit status 1 if a limit is missed."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import daemon_weight, rotation_cost
+from benchmarks.figure import Figure
+
+ALL = {"rotation_cost": rotation_cost.figures, "daemon_weight": daemon_weight.figures}
+
+
+def main(names: list[str]) -> int:
+    missed = False
+    for name in names or list(ALL):
+        for figure in ALL[name]():
+            print(figure.line(), flush=True)
+            missed = missed or not figure.reached
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+
+__all__ = ["Figure"]
