@@ -413,7 +413,7 @@ class Rotator:
             return (failure,)
         if isinstance(step, Observe | Drop):
             return ()
-        version = getattr(step, "version", None)
+        version = after.versions[-1] if isinstance(step, Request) else getattr(step, "version", None)
         place = getattr(step, "place", None)
         return (
             Event(

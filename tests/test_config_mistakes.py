@@ -98,6 +98,10 @@ MISTAKES = [
             "6: credentials.genai.policy: rotate_before must be less than lifetime",
         ],
     ),
+    (
+        GENAI + "    policy: {lifetime: 50d, rotate_before: soon}",
+        ["6: credentials.genai.policy.rotate_before: must be a duration such as 90d, 12h, 30m"],
+    ),
     ("credentials:\n  a:\n    region: x", ["2: credentials.a: provider is required"]),
     (
         GENAI + "    slots: [!env NOT_SET]\n    policy: !env NOT_SET",

@@ -21,10 +21,15 @@ from keyman.vendors.oci_outcomes import Answer, Asked, meaning, no_answer
 T = TypeVar("T")
 CONNECT_SECONDS, READ_SECONDS = 5.0, 20.0
 DEADLINE_SECONDS = 60.0  # for a whole call: the read timeout counts anew with every packet
-_NEVER_SENT = {"NewConnectionError", "ConnectTimeoutError", "SSLCertVerificationError"}
+_NEVER_SENT = {
+    "NewConnectionError",
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "SSLCertVerificationError",
+}
 _WORDS = {
     "NewConnectionError": "nobody answers there",
-    "ConnectTimeoutError": "nobody answers there",
+    "ConnectTimeout": "nobody answers there",
     "SSLCertVerificationError": "its certificate is not trusted",
     "TooManyRedirects": "it answers with a redirect",
     "ReadTimeoutError": "it did not answer in time",

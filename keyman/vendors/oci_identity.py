@@ -166,8 +166,10 @@ class Identity:
         from oci.auth.signers import get_oke_workload_identity_resource_principal_signer
         from oci.retry import NoneRetryStrategy
 
+        token = self._auth.token  # None: where Kubernetes mounts it
         signer = get_oke_workload_identity_resource_principal_signer(
-            retry_strategy=NoneRetryStrategy()
+            service_account_token_path=str(token) if token else None,
+            retry_strategy=NoneRetryStrategy(),
         )
         signer.requests_session.trust_env = False  # the proxymux is inside the cluster: no proxy
         return {"region": self._region}, signer

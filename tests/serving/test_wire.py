@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from keyman.serving.wire import Limits
+from keyman.serving.wire import Limits, peer_uid
 from tests.serving import world as worlds
 from tests.serving.world import CANARY, HASTY, World, read_all, secret_of
 
@@ -55,11 +54,10 @@ def asked_by(uid: int, path: Path, request: bytes) -> str:
     ran = subprocess.run(
         [sys.executable, "-c", AS_ANOTHER, str(path), str(uid), request.decode()],
         capture_output=True,
-        text=True,
         timeout=60,
         check=True,
     )
-    return ran.stdout
+    return ran.stdout.decode()
 
 
 @pytest.fixture
@@ -134,7 +132,7 @@ def test_strangers_cannot_take_the_room_of_others() -> None:
         command = [sys.executable, "-c", hold, str(here.path), str(NOBODY), ""]
         crowd = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(12)
+            for _ in range(6)
         ]
         try:
             for one in crowd:
@@ -183,7 +181,6 @@ def test_the_old_protocol_is_answered_and_closed(world: World) -> None:
         b"GET /api/v1/secrets/genai HTTP/9.9\r\nHost: x\r\n\r\n",
         b"GET /api/v1/secrets/gen\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /api/v1/secrets/gen\x00ai HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET  /api/v1/secrets/genai HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /x HTTP/1.1\r\nHost : x\r\n\r\n",
         b"GET /x HTTP/1.1\r\nA: b\x00c\r\n\r\n",
         b"GET /x HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
@@ -308,11 +305,9 @@ def test_too_many_connections_are_refused_and_those_that_are_open_go_on(hasty: W
 def test_who_never_reads_does_not_hold_up_others(world: World) -> None:
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.connect(str(world.path))
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            for _ in range(100_000):
-                deaf.sendall(LOOKUP * 100)
+        deaf.settimeout(1)
+        with pytest.raises(TimeoutError):  # nothing more is taken from who takes nothing
+            deaf.sendall(LOOKUP * 500_000)
         assert VALUE in world.say(CLOSING)
 
 
@@ -350,8 +345,6 @@ def test_value_and_version_belong_together_and_never_go_back(world: World) -> No
 
 def test_peer_credentials_are_what_the_kernel_says() -> None:
     """The layout that peer_uid reads, checked against who we are."""
-    from keyman.serving.wire import peer_uid
-
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/s")
         listener.listen()
@@ -360,4 +353,3 @@ def test_peer_credentials_are_what_the_kernel_says() -> None:
             server, _ = listener.accept()
             with server:
                 assert peer_uid(server) == os.geteuid()
-    assert struct.calcsize("3i") == 12
