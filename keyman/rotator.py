@@ -413,7 +413,8 @@ class Rotator:
             return (failure,)
         if isinstance(step, Observe | Drop):
             return ()
-        version = after.versions[-1] if isinstance(step, Request) else getattr(step, "version", None)
+        wished = after.versions[-1] if isinstance(step, Request) else None
+        version = wished or getattr(step, "version", None)
         place = getattr(step, "place", None)
         return (
             Event(
