@@ -6,20 +6,37 @@ slot it is about, a code for programs, what is the matter, and the next move.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from keyman import errors
+from keyman.config import Settings
 from keyman.core.health import duration_text
-from keyman.core.model import Credential, Observed, Stage, State, Verdict, Version
+from keyman.core.model import Credential, KeySeen, Observed, Stage, State, Verdict, Version
 from keyman.core.policy import Policy
 from keyman.core.situation import Situation
 from keyman.rotator import Managed
 from keyman.stores.protocol import Store
+from keyman.vendors.oci_iam import KNOWN_REGIONS, LIMITS
 from keyman.views import Json
 
 SAFE_SQLITE = (3, 51, 3)
+
+
+class Found(Protocol):
+    """One key that the provider lists."""
+
+    @property
+    def key(self) -> KeySeen: ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A provider that can say which keys there are."""
+
+    def list_keys(self) -> Sequence[Found]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +70,7 @@ def of_sqlite(version: tuple[int, ...]) -> Iterator[Finding]:
         )
 
 
-def of_store(store: Store, kind: str, key_kind: str | None) -> Iterator[Finding]:
+def of_store(store: Store, kind: str, key_kind: str) -> Iterator[Finding]:
     """Does it answer, and what does it protect against?"""
     try:
         store.list()
@@ -67,13 +84,47 @@ def of_store(store: Store, kind: str, key_kind: str | None) -> Iterator[Finding]
             f"the store {kind!r} forgets every secret when keyman stops",
             "every start fills the standby slots anew; sealed-file and keyring keep them",
         )
-    if key_kind == "file":
+    if kind == "sealed-file" and key_kind == "file":
         yield Finding(
             "info",
             "key_beside_store",
             "the store's key lies in a file: copies of the disk that hold both can be read",
             "it protects copies of the database alone; systemd-credential or keyring protect more",
         )
+
+
+def of_configuration(settings: Settings) -> Iterator[Finding]:
+    """What is allowed to be written, and may not be meant."""
+    if not settings.credentials:
+        yield Finding(
+            "warning",
+            "no_credentials",
+            "no credentials are configured",
+            "config.example.yaml shows how",
+        )
+    for one in settings.credentials.values():
+        region = one.options.region
+        if region is not None and region not in KNOWN_REGIONS:
+            yield Finding(
+                "warning",
+                "unknown_region",
+                f"{region} is not known to have API keys",
+                f"known: {', '.join(KNOWN_REGIONS)}; Oracle adds some, so it may work",
+                one.name,
+            )
+
+
+def of_the_left(recorded: Iterable[str], settings: Settings) -> Iterator[Finding]:
+    """Credentials that keyman still keeps secrets of, and no longer looks after."""
+    for name in recorded:
+        if name not in settings.credentials:
+            yield Finding(
+                "info",
+                "left",
+                "it left the configuration: nobody rotates it, its secrets are still stored",
+                f"keyman forget {name}, with --revoke if nothing uses it any more",
+                name,
+            )
 
 
 def of_policy(name: str, policy: Policy) -> Iterator[Finding]:
@@ -96,6 +147,7 @@ def of_credential(managed: Managed, c: Credential, now: datetime) -> Iterator[Fi
     if not c.versions:
         yield from _beginning(c)
     if not c.key_id:
+        yield from _room_for_a_key(managed, c.name)
         return
     handles = Situation(c, None, now).handles
     try:
@@ -118,6 +170,26 @@ def _beginning(c: Credential) -> Iterator[Finding]:
         message = "an API key will be created at the first start"
         hint = f"its IAM statements: keyman policy {c.name}"
         yield Finding("info", "will_create", message, hint, c.name)
+
+
+def _room_for_a_key(managed: Managed, name: str) -> Iterator[Finding]:
+    """Will the provider let us make one? Listing shows as much as can be seen without trying."""
+    if not isinstance(managed.provider, Lists):
+        return
+    try:
+        there = [found for found in managed.provider.list_keys() if found.key.state != "DELETED"]
+    except errors.ProviderFailed as error:
+        yield Finding("error", "provider_failed", error.message, error.hint, name)
+        return
+    limit = LIMITS["api-key-count"]
+    if len(there) >= limit:
+        yield Finding(
+            "error",
+            "key_limit",
+            f"the compartment has {len(there)} API keys; a tenancy may have {limit}",
+            "delete unused ones, or ask Oracle to raise the limit api-key-count",
+            name,
+        )
 
 
 def _drift(s: Situation) -> Iterator[Finding]:
@@ -179,6 +251,8 @@ def _inference(managed: Managed, c: Credential, now: datetime) -> Iterator[Findi
     except errors.StoreFailed as error:
         yield Finding("error", "store_failed", error.message, error.hint, c.name, current.slot)
         return
+    if secret is None and not managed.store.durable:
+        return  # only the daemon's own memory has it
     if secret is None:
         message = f"the secret of version {current.number} is not in the store"
         hint = f"keyman rotate {c.name} makes a new one"

@@ -28,6 +28,7 @@ from keyman.clock import Clock
 from keyman.config import Settings
 from keyman.core.steps import Wait
 from keyman.errors import Error
+from keyman.lock import COMMAND
 from keyman.serving.api import Api
 from keyman.serving.server import Agent
 from keyman.views import Json
@@ -37,6 +38,7 @@ GUARD_EVERY = 1.0  # seconds
 JUMP = 1.5  # seconds by which wall and running time may differ between two looks
 LONGEST_WAIT = timedelta(hours=1)
 STOPS_WITHIN = 1.5  # seconds for turns under way to reach their record
+HEARS_WITHIN = 0.2  # seconds until a signal is heard
 TURNS_AT_ONCE = 8
 
 log = logging.getLogger("keyman.daemon")
@@ -195,7 +197,10 @@ class Daemon:
         guard.start()
         self.poke_all()
         log.info("running, pid %d", os.getpid())
-        self._stop.wait()
+        # The kernel may hand a signal to any thread, but Python runs its handler in this one, and
+        # wakes nobody for that: who waits without end may never hear of it.
+        while not self._stop.wait(HEARS_WITHIN):
+            pass
         self._finish()
 
     def stop(self) -> None:
@@ -203,9 +208,9 @@ class Daemon:
 
     def _finish(self) -> None:
         log.info("stopping")
+        deadline = self._clock.monotonic() + STOPS_WITHIN
         self._scheduler.shutdown(wait=False)
         self._agent.stop()
-        deadline = self._clock.monotonic() + STOPS_WITHIN
         while not self._turns.idle() and self._clock.monotonic() < deadline:
             self._clock.sleep(0.02)
 
@@ -224,12 +229,13 @@ def harden() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0, 0, 0, 0)
 
 
-def run_once(settings: Settings) -> int:
-    """`keyman daemon --once`. The exit status: 1 if a credential is failing or can't be served."""
-    with open_app(settings) as app:
+def run_once(settings: Settings) -> list[Json]:
+    """`keyman daemon --once`. The statuses of credentials that fail or can't be served."""
+    with open_app(settings, role=COMMAND) as app:
+        for warning in app.warnings:
+            log.warning("%s", warning)
         app.once()
-        troubled = [one for one in app.desk.statuses() if one["failures"] or not one["current"]]
-    return 1 if troubled else 0
+        return [one for one in app.desk.statuses() if one["failures"] or not one["current"]]
 
 
 def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:

@@ -10,13 +10,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from keyman import errors
-from keyman.clock import Clock
+from keyman.core.health import duration_text
 from keyman.core.model import Credential, Observed, Order, OrderKind, Place, Secret, Stage
-from keyman.db.journal import Journal
-from keyman.rotator import Managed, Rotator
 from keyman.views import Json, credential_view, receipt
+
+if TYPE_CHECKING:  # commands that speak to a daemon need a Wish, and nothing of these
+    from keyman.clock import Clock
+    from keyman.db.journal import Journal
+    from keyman.rotator import Managed, Rotator
 
 log = logging.getLogger("keyman.desk")
 
@@ -39,8 +43,13 @@ class Wish:
     first: bool = False
 
 
+class Forgets(Protocol):
+    def forget(self, name: str, *, revoke: bool) -> Json:
+        """Drop all that is known of a credential; with `revoke`, destroy its secrets first."""
+
+
 class Desk:
-    """`poke(name)` is called whenever a credential should have a turn now."""
+    """`poke(name)`, once it is set, is called when a credential should have a turn now."""
 
     def __init__(
         self,
@@ -48,13 +57,14 @@ class Desk:
         rotator: Rotator,
         clock: Clock,
         new_id: Callable[[], str],
-        poke: Callable[[str], None],
+        farewell: Forgets,
     ) -> None:
         self._journal = journal
         self._rotator = rotator
         self._clock = clock
         self._new_id = new_id
-        self.poke = poke
+        self._farewell = farewell
+        self.poke: Callable[[str], None] = lambda _: None
 
     @property
     def _managed(self) -> Mapping[str, Managed]:
@@ -97,6 +107,7 @@ class Desk:
         Raises NotFound, NotAdopted, Conflict, NoUsableSecret or UsageError.
         """
         credential, _ = self._load(name)
+        _refuse_long_overlap(credential, wish.overlap)
         now, order_id = self._clock.now(), self._new_id()
         if key:
             order_id = self._journal.idempotent(key, name, order_id, now)
@@ -115,7 +126,8 @@ class Desk:
         )
         kept = self._rotator.order(name, order, first=wish.first)
         log.info("%s: %s ordered by %s", name, wish.kind, wish.by or "someone")
-        self.poke(name)
+        if kept.open:
+            self.poke(name)
         return receipt(self._load(name)[0], kept)
 
     def rejected(self, name: str, version: int, by: str) -> None:
@@ -133,20 +145,20 @@ class Desk:
         self.poke(name)
         return self.status(name)
 
-    def forget(self, name: str, by: str) -> Json:
+    def forget(self, name: str, by: str, *, revoke: bool = False) -> Json:
         """Drop everything we know of a credential that left the configuration.
 
-        Raises Conflict while it is still configured, NotFound if nothing is known of it.
+        With `revoke` its secrets are destroyed at the provider first. Raises Conflict while it is
+        still configured, NotFound if nothing is known of it, ProviderFailed with nothing dropped.
         """
         if name in self._managed:
             raise errors.Conflict(
-                f"{name} is still in the configuration", hint="remove it there first"
+                f"{name} is still in the configuration",
+                hint="remove it there (and `keyman reload`) first",
             )
-        if name not in self._journal.names():
-            raise errors.NotFound(f"nothing is known of {name!r}")
-        self._journal.forget(name)
+        done = self._farewell.forget(name, revoke=revoke)
         log.info("%s: forgotten, by %s", name, by)
-        return {"name": name, "forgotten": True}
+        return done
 
     def _load(self, name: str) -> tuple[Credential, Observed | None]:
         managed = self._managed.get(name)
@@ -154,6 +166,16 @@ class Desk:
             known = ", ".join(self.names()) or "none yet"
             raise errors.NotFound(f"no credential {name!r}", hint=f"known: {known}")
         return self._journal.load(managed.spec)
+
+
+def _refuse_long_overlap(c: Credential, overlap: timedelta | None) -> None:
+    """A slot can't be filled while its secret has its overlap: the next one would come late."""
+    longest = c.policy.lifetime - c.policy.rotate_before
+    if overlap is not None and overlap > longest:
+        raise errors.UsageError(
+            f"{c.name}: the next rotation needs the slot before so long an overlap is over",
+            hint=f"at most {duration_text(longest.total_seconds())}: lifetime - rotate_before",
+        )
 
 
 def _leaked(c: Credential, wish: Wish) -> tuple[int, ...]:

@@ -1,14 +1,24 @@
-"""One process drives a home: a lock that the kernel holds, so that it dies with its holder."""
+"""One process drives a home: a lock that the kernel holds, so that it dies with its holder.
+
+The file says who holds it: a pid, and whether that one is there to answer lookups (a daemon) or
+only for as long as its own work takes (a command).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from keyman.errors import Conflict
+
+DAEMON = "daemon"
+COMMAND = "command"
+TRIES = 5
+PAUSE = 0.02  # seconds; whoever only looks (`held_by`) holds the lock for microseconds
 
 
 class HomeLock:
@@ -17,23 +27,22 @@ class HomeLock:
     Raises Conflict, naming the holder's pid, if another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, role: str = DAEMON) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(path, flags, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+        if not _taken(self._file):
+            pid = _written(self._file).partition(" ")[0] or "unknown"
             os.close(self._file)
             raise Conflict(
-                f"another keyman works on this home (pid {holder})",
+                f"another keyman works on this home (pid {pid})",
                 hint="speak to that one, or stop it first",
-            ) from None
+            )
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._file, f"{os.getpid()} {role}\n".encode(), 0)
 
     def release(self) -> None:
         if self._file >= 0:
+            os.ftruncate(self._file, 0)
             os.close(self._file)  # closing the last descriptor lets the kernel's lock go
             self._file = -1
 
@@ -47,3 +56,33 @@ class HomeLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def held_by(path: Path) -> str | None:
+    """Who holds the lock, as `PID ROLE` or `unknown`; None if nobody does. Makes no file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # not there, or not ours to see: who wants the lock itself is told which
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(file) or "unknown"
+    finally:
+        os.close(file)
+    return None
+
+
+def _taken(file: int) -> bool:
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE)
+        else:
+            return True
+    return False
+
+
+def _written(file: int) -> str:
+    return os.pread(file, 32, 0).decode(errors="replace").strip()

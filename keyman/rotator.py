@@ -94,6 +94,8 @@ class Rotator:
         self.home = home
         self.changed = changed
         self._leases: dict[str, Lease] = {}
+        # When a change was last sent whose answer never came, until a record says so too.
+        self._unanswered: dict[str, datetime] = {}
 
     # Taking steps.
 
@@ -115,13 +117,17 @@ class Rotator:
             except errors.Conflict:
                 # An order came in meanwhile: decide again. If it was the lease that ran out while
                 # a call hung, it is taken anew, or somebody else drives by now.
-                lease = self._lease(name)
+                # And if it left the configuration, its turn ends here with NotFound.
+                managed, lease = self._managed(name), self._lease(name)
         # Unreachable unless a rule and its transition disagree: rest rather than spin.
         return Wait(self.clock.now() + LEASE_LASTS / 4, f"no rest after {STEPS_PER_TURN} steps")
 
     def _load(self, managed: Managed, lease: Lease) -> tuple[Credential, Observed | None]:
         """The record, taken over first if its last owner was another process."""
         credential, observed = self.journal.load(managed.spec)
+        lost = self._unanswered.get(credential.name)
+        if lost is not None:
+            credential = replace(credential, unanswered_at=lost, doubt_at=lost)
         if credential.driver == lease.fence:
             return credential, observed
         credential = transitions.taken_over(
@@ -143,8 +149,11 @@ class Rotator:
         except (errors.ProviderFailed, errors.StoreFailed) as error:
             after, seen = self._failed(credential, step, error), observed
         now = self.clock.now()
+        if after.unanswered_at != credential.unanswered_at and after.unanswered_at is not None:
+            self._unanswered[after.name] = after.unanswered_at
         after = orders.settled(after, seen, now)
         saved = self._save(lease, after, seen, self._events(credential, after, step, now))
+        self._unanswered.pop(after.name, None)
         self.changed(saved)
 
     def _save(
@@ -362,6 +371,7 @@ class Rotator:
                 f"{name}: the provider's answer to a probe with this secret: {verdict}",
                 hint="give the secret of the slot in use, and check base_url and IAM policy",
             )
+        orders.refuse_another_slots(observed, Place(credential.key_id or "", slot), secret)
         version = credential.versions[0]
         self._put(managed, name, version, secret)
         credential = transitions.taken_over(credential, lease.fence, now, clean=lease.clean)

@@ -7,9 +7,9 @@ import sys
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import keyman_of
+from keyman.cli.reach import keyman_of, settings_of
 from keyman.core.model import Secret
-from keyman.errors import UsageError
+from keyman.errors import NotFound, UsageError
 
 LONGEST = 16 * 1024
 
@@ -26,27 +26,40 @@ def command(ctx: click.Context, *, name: str, slot: str, as_json: bool) -> None:
 
     Example: pbpaste | keyman adopt genai --slot key-one
     """
+    configured = settings_of(ctx, quiet=True).credentials
+    if name not in configured:
+        known = ", ".join(sorted(configured)) or "none yet"
+        raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
     secret = read_secret(f"The secret in {slot} of {name}: ")
     with keyman_of(ctx) as reached:
         status = reached.adopt(name, slot, secret)
     if as_json:
         terminal.show_json(status)
         return
-    current = status["current"]
-    expires = terminal.until(current["expires_at"])
-    terminal.say(f"{name}: {slot} is version {current['version']} now, expires {expires}")
+    current = status["current"] or {}
+    ends = current.get("expires_at")
+    expires = f", expires {terminal.until(ends, date=True)}" if ends else ""
+    terminal.say(f"{name}: {slot} is version {current.get('version', 1)} now{expires}")
 
 
 def read_secret(prompt: str) -> Secret:
     """The secret from standard input (one trailing newline dropped) or a hidden prompt."""
     if sys.stdin.isatty():
-        typed = click.prompt(prompt.rstrip(": "), hide_input=True, err=True)
+        typed = str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
     else:
-        typed = sys.stdin.read(LONGEST + 2)
-        typed = typed.removesuffix("\n")
-    if not typed or any(mark in typed for mark in "\r\n\0") or len(typed) > LONGEST:
+        typed = _piped()
+    if not typed or len(typed) > LONGEST or not typed.isprintable():
         raise UsageError(
             "that is no secret: one line, not empty, without control characters",
             hint='e.g. printf %s "$KEY" | keyman adopt NAME --slot SLOT',
         )
-    return Secret(str(typed))
+    return Secret(typed)
+
+
+def _piped() -> str:
+    raw = sys.stdin.buffer.read(LONGEST + 3)
+    line = raw.removesuffix(b"\n")
+    try:
+        return line.removesuffix(b"\r").decode() if line != raw else raw.decode()
+    except UnicodeDecodeError:
+        return ""

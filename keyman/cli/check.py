@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import click
 
-from keyman.app import examine
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
-from keyman.errors import STATUSES, ConfigError
+from keyman.errors import ConfigError
+from keyman.views import Json
 
 
 @click.command("check")
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 @click.pass_context
 def command(ctx: click.Context, *, as_json: bool) -> int:
-    """Looks at configuration, files, store and journal, and asks the providers now.
+    """Look at configuration, files, store and journal, and ask the providers now.
+
+    Changes nothing. Exit status 1 if there is an error among the findings.
 
     Example: keyman check
     """
     try:
-        settings = settings_of(ctx)
+        settings = settings_of(ctx, quiet=True)
     except ConfigError as error:
-        if not as_json:
-            raise
-        lines = error.problems or (error.message,)
-        terminal.show_json({"findings": [_mistake(line, error.hint) for line in lines]})
-        return STATUSES[error.code][0]
+        if as_json:
+            terminal.show_json({"findings": _mistakes(error), **error.as_json()})
+        return terminal.complain(error)
+    from keyman.reading import examine
+
     findings = examine(settings)
     if as_json:
         terminal.show_json({"findings": findings})
@@ -34,23 +36,25 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     return 1 if any(one["severity"] == "error" for one in findings) else 0
 
 
-def _mistake(line: str, hint: str) -> dict[str, object]:
-    return {
-        "severity": "error",
-        "credential": None,
-        "slot": None,
-        "code": "config",
-        "message": line,
-        "hint": hint,
-    }
+def _mistakes(error: ConfigError) -> list[Json]:
+    """What is wrong with the configuration, as findings."""
+    same = {"severity": "error", "credential": None, "slot": None, "code": "config"}
+    lines = error.problems or (error.message,)
+    return [{**same, "message": line, "hint": error.hint} for line in lines]
 
 
-def _show(findings: list[dict[str, object]]) -> None:
+def _show(findings: list[Json]) -> None:
     for one in findings:
         where = "/".join(str(one[key]) for key in ("credential", "slot") if one[key])
-        terminal.say(f"{one['severity']}: {f'{where}: ' if where else ''}{one['message']}")
+        said = f"{where}: {one['message']}" if where else str(one["message"])
+        terminal.say_with(str(one["severity"]), said)
         if one["hint"]:
             terminal.say(f"  {one['hint']}")
-    errors = sum(1 for one in findings if one["severity"] == "error")
-    warnings = sum(1 for one in findings if one["severity"] == "warning")
-    terminal.say(f"{errors} errors, {warnings} warnings")
+    errors, warnings = (
+        sum(one["severity"] == severity for one in findings) for severity in ("error", "warning")
+    )
+    terminal.say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,22 +7,30 @@ import sys
 
 import click
 
+from keyman.cli import terminal
 from keyman.cli.reach import settings_of
 from keyman.daemon import harden, run_daemon, run_once
+from keyman.errors import Error, NoUsableSecret
+from keyman.views import Json
 
 
 @click.command("daemon")
-@click.option("--once", is_flag=True, help="do what is due and exit")
+@click.option("--once", is_flag=True, help="do what is due and exit; 1 if something is not well")
 @click.pass_context
 def command(ctx: click.Context, *, once: bool) -> int:
     """Rotate what is due, refresh, observe, and answer lookups, until stopped.
+
+    SIGHUP or `keyman reload` takes up a changed configuration; SIGTERM and Ctrl-C stop it.
 
     Example: keyman daemon
     """
     harden()
     settings = settings_of(ctx)
     if once:
-        return run_once(settings)
+        troubled = run_once(settings)
+        for one in troubled:
+            terminal.complain(_trouble(one))
+        return 1 if troubled else 0
     idle = run_daemon(settings, lambda: settings_of(ctx))
     if not idle:
         # A call to a provider may hang for a while yet. Every step survives a power cut, so
@@ -30,3 +38,13 @@ def command(ctx: click.Context, *, once: bool) -> int:
         sys.stdout.flush()
         os._exit(0)
     return 0
+
+
+def _trouble(one: Json) -> Error:
+    name = one["name"]
+    if one["last_error"]:
+        return Error(f"{name}: {one['last_error']}", hint=one["hint"])
+    if one["key_id"] and not one["adopted"]:
+        hint = f"`keyman adopt {name} --slot SLOT` takes the secret in use"
+        return Error(f"{name}: its key is not adopted", hint=hint)
+    return NoUsableSecret(f"{name} has no usable secret", hint=f"`keyman status {name}` says why")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from keyman.app import upgrade_journal
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
 
@@ -25,7 +24,9 @@ def upgrade(ctx: click.Context, *, as_json: bool) -> None:
 
     Example: keyman db upgrade
     """
-    revision = upgrade_journal(settings_of(ctx))
+    from keyman.app import upgrade_journal
+
+    revision = upgrade_journal(settings_of(ctx, quiet=True))
     if as_json:
         terminal.show_json({"revision": revision})
         return

@@ -7,7 +7,7 @@ from datetime import timedelta
 import click
 
 from keyman.cli.reach import keyman_of, person
-from keyman.cli.receipts import Duration, carry_out
+from keyman.cli.receipts import REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
 
@@ -15,8 +15,8 @@ from keyman.desk import Wish
 @click.command("deactivate")
 @click.argument("name")
 @click.option("--slot", required=True, help="e.g. key-two")
-@click.option("--reason", default="", help="for the journal")
-@click.option("--timeout", type=Duration(), default=timedelta(minutes=5), help="how long to wait")
+@REASON
+@TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="the receipt for programs")
 @click.pass_context
 def command(

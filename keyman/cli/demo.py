@@ -3,11 +3,13 @@
 The cloud is an imitation; everything else is the real thing: a daemon in a process of its own
 with its scheduler, journal and sealed store, the oci SDK signing its calls over HTTP, and one
 client per credential that looks its secret up and calls inference with it all the time. Lifetimes
-are seconds instead of months. All state lies in a temporary home that is removed at the end.
+are seconds instead of months. All state lies in a temporary home that is removed at the end, and
+nothing that the user has set for another keyman or another cloud is looked at.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 
 import click
 
+import keyman
 from keyman import client
 from keyman.cli import terminal
 from keyman.cli.demo_view import Watch
@@ -51,11 +54,23 @@ credentials:
     policy: {{lifetime: 14s, rotate_before: 9s, overlap: 2s}}
     late_after: 1s
 """
+DAEMON = """\
+import ctypes, os, signal, sys
+if sys.platform == "linux":  # should the demo be killed, this ends too
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    from keyman.__main__ import main
+    sys.exit(main(["daemon"]))
+"""
+DAEMONS_LINES = "daemon.log"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_FOLDER = 60  # characters
 CLOCK = SystemClock()
 STARTS_WITHIN = 30.0  # seconds
 A_CALL = (
     b'{"model": "meta.llama-3.3-70b-instruct", "messages": [{"role": "user", "content": "hi"}]}'
 )
+TOO_MANY = 429
 PAUSE = 0.004  # seconds between two calls of one client
 
 
@@ -106,23 +121,40 @@ class Caller(threading.Thread):
         answer = connection.getresponse()
         answer.read()
         self.count.requests += 1
-        self.count.rejected += answer.status in (401, 403)
+        self.count.rejected += 400 <= answer.status < 500 and answer.status != TOO_MANY
 
 
 @click.command("demo")
-@click.option("--seconds", type=click.FloatRange(min=1), default=30, help="ends then, or …")
-@click.option("--rotations", type=click.IntRange(min=1), help="… after so many rotations")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=30, show_default=True, help="ends then …"
+)
+@click.option(
+    "--rotations",
+    type=click.IntRange(min=1),
+    help="… or after so many rotations of each credential",
+)
 @click.option("--json", "as_json", is_flag=True, help="only the summary, for programs")
 def command(*, seconds: float, rotations: int | None, as_json: bool) -> int:
     """See a key rotate through its two slots while a client keeps calling with it.
 
     Example: keyman demo --seconds 30
     """
-    with tempfile.TemporaryDirectory(prefix="keyman-demo-") as folder, _cloud() as cloud:
+    for number in ENDINGS:
+        signal.signal(number, _interrupt)
+    with (
+        tempfile.TemporaryDirectory(prefix="keyman-demo-", dir=_roomy()) as folder,
+        _cloud() as cloud,
+    ):
         home = Path(folder) / "home"
         with _daemon(cloud, Path(folder), home) as process:
             counts, spent = _run(process, home, seconds, rotations, as_json=as_json)
     return _report(counts, spent, as_json=as_json)
+
+
+def _roomy() -> str | None:
+    """Where temporary folders go; a socket's path must be short, and some systems' are not."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= LONGEST_FOLDER else "/tmp"  # noqa: S108 - made 0700 by tempfile
 
 
 @contextmanager
@@ -136,29 +168,63 @@ def _cloud() -> Iterator[OciGenaiSandbox]:
 
 @contextmanager
 def _daemon(cloud: OciGenaiSandbox, folder: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The daemon as a process of its own; gone, whatever happens, when this is left."""
     config = folder / "config.yaml"
     config.write_text(
         CONFIG.format(
             compartment=cloud.compartment,
             endpoint=cloud.url,
             base_url=cloud.base_url,
-            profile=cloud.make_profile(folder / "oci"),
+            profile=json.dumps(str(cloud.make_profile(folder / "oci"))),
         )
     )
     config.chmod(0o600)
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("KEYMAN_")}
-    environment = {**outside, "KEYMAN_HOME": str(home), "KEYMAN_CONFIG": str(config)}
+    _look_away_from_the_users_own()
     os.environ["KEYMAN_SOCKET"] = str(home / "agent.sock")
-    command_line = [sys.executable, "-m", "keyman", "daemon"]
-    # The command line is our own interpreter and module.
-    process = subprocess.Popen(  # noqa: S603
-        command_line, env=environment, stdin=subprocess.DEVNULL
-    )
+    package = str(Path(keyman.__file__).parents[1])
+    path = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "KEYMAN_HOME": str(home),
+        "KEYMAN_CONFIG": str(config),
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+    with (folder / DAEMONS_LINES).open("wb") as lines:
+        # The command line is our own interpreter and module. A session of its own: Ctrl-C is for
+        # the demo alone, which then stops the daemon.
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", DAEMON, str(os.getpid())],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=lines,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C leaves no daemon
+        _end(process)
+
+
+def _look_away_from_the_users_own() -> None:
+    """This process is the demo and nothing else, so its environment may be cleared for good."""
+    for name in list(os.environ):
+        if name.startswith(("KEYMAN_", "OCI_")) and name != "KEYMAN_TRACEBACK":
+            del os.environ[name]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
         process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(
@@ -186,8 +252,18 @@ def _run(
         stop.set()
         for caller in callers:
             caller.join(timeout=10)
+        if process.poll() is not None:
+            raise _ended_early(home)
         watch.show(_statuses(home), counts, spent, seconds)
     return counts, spent
+
+
+def _ended_early(home: Path) -> NotRunning:
+    """The daemon is gone: its own lines say why."""
+    lines = (home.parent / DAEMONS_LINES).read_text(errors="replace").splitlines()
+    for line in lines[-10:]:
+        terminal.note(line)
+    return NotRunning("the demo's daemon ended by itself", hint="its last lines are above")
 
 
 def _wait_for_secrets(process: subprocess.Popen[bytes], home: Path, watch: Watch) -> None:
@@ -195,9 +271,7 @@ def _wait_for_secrets(process: subprocess.Popen[bytes], home: Path, watch: Watch
     deadline = CLOCK.monotonic() + STARTS_WITHIN
     while CLOCK.monotonic() < deadline:
         if process.poll() is not None:
-            raise NotRunning(
-                "the demo's daemon ended before it answered", hint="see its lines above"
-            )
+            raise _ended_early(home)
         statuses = _statuses(home)
         watch.show(statuses, {}, 0, 0)
         if statuses and all(one["current"] for one in statuses):
@@ -229,6 +303,8 @@ def _report(counts: dict[str, Count], spent: float, *, as_json: bool) -> int:
         f"{total['rotations']} rotations, {total['lookups']} lookups and {total['requests']} "
         f"requests in {spent:.0f} s: {total['rejected']} rejected"
     )
+    if total["rotations"] == 0:
+        terminal.warn(f"{spent:.0f} s are too short to see a rotation: try --seconds 30")
     return 1 if failed else 0
 
 

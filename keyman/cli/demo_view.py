@@ -6,7 +6,7 @@ Knows the JSON of `status` and the clients' counts; starts and stops nothing.
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyman.cli import terminal
+from keyman.clock import SystemClock
 
 BAR = 24  # characters
 STAGES = {"current": "bold green", "previous": "yellow", "pending": "cyan", "requested": "cyan"}
@@ -37,7 +38,8 @@ class Watch:
         self._quiet = quiet
         self._said: dict[str, str] = {}
         self._lives: dict[tuple[str, int], float] = {}
-        console = Console(no_color=not terminal.colour_wanted(sys.stdout), highlight=False)
+        colour = terminal.colour_wanted(sys.stdout)
+        console = Console(color_system="auto" if colour else None, highlight=False)
         wanted = not quiet and sys.stdout.isatty()
         self._live = Live(console=console, refresh_per_second=10) if wanted else None
 
@@ -119,5 +121,4 @@ class Watch:
 
 
 def _seconds_to(moment: str) -> float:
-    now = datetime.now(UTC)  # noqa: TID251 - for show only, decides nothing
-    return (datetime.fromisoformat(moment) - now).total_seconds()
+    return (datetime.fromisoformat(moment) - SystemClock().now()).total_seconds()

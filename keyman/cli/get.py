@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 
 from keyman import client
-from keyman.errors import INTERRUPTED, STATUSES, Error, NotRunning, UsageError
+from keyman.errors import INTERRUPTED, STATUSES, ConfigError, Error, NotRunning, UsageError
 
+MORE = "keyman get --help"
 HELP = """\
 Usage: keyman [--config FILE] get NAME [--json | --field FIELD] [--previous]
 
@@ -44,27 +45,28 @@ def main(arguments: list[str], config: str | None = None) -> int:
 
 def _parsed(arguments: list[str]) -> tuple[str, str | None, bool]:
     names: list[str] = []
-    field, previous = None, False
+    field, previous, as_json = None, False, False
     rest = iter(arguments)
     for word in rest:
+        option, _, given = word.partition("=")
         if word == "--previous":
             previous = True
-        elif word == "--field":
-            field = next(rest, None)
-        elif word.startswith("--field="):
-            field = word.partition("=")[2]
-        elif word.startswith("-") and word != "--json":
-            raise UsageError(
-                f"get has no option {word.partition('=')[0]}", hint="keyman get --help"
-            )
-        elif word != "--json":
+        elif word == "--json":
+            as_json = True
+        elif option == "--field":
+            field = given or (next(rest, "") if word == option else "")
+            if not field:
+                raise UsageError("--field takes the name of a member", hint=MORE)
+        elif word == "--":
+            names += rest
+        elif word.startswith("-"):
+            raise UsageError(f"get has no option {option!r}", hint=MORE)
+        else:
             names.append(word)
     if len(names) != 1:
-        raise UsageError("get takes one name", hint="keyman get --help")
-    if "--field" in arguments and not field:
-        raise UsageError("--field takes the name of a member", hint="keyman get --help")
-    if field and "--json" in arguments:
-        raise UsageError("--json and --field exclude each other", hint="keyman get --help")
+        raise UsageError("get takes one name", hint=MORE)
+    if field and as_json:
+        raise UsageError("--json and --field exclude each other", hint=MORE)
     return names[0], field, previous
 
 
@@ -72,20 +74,27 @@ def _ask(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
     try:
         return client.lookup(name, stage="previous" if previous else "current")
     except NotRunning:
-        return _read(name, previous=previous, config=config)
+        return _look(name, previous=previous, config=config)
 
 
-def _read(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
-    """No agent: open journal and store ourselves, without changing a thing."""
+def _look(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
+    """Nobody where agents usually are: ask where the configuration says, else look ourselves."""
     try:
-        from keyman.app import read_lookup
+        from keyman.cli.configuration import load_settings
+        from keyman.cli.reach import daemon_of, refuse_silent_daemon
+        from keyman.reading import lookup
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         raise NotRunning(
             f"no keyman daemon answers, and {package} is not installed to look without one",
             hint="start `keyman daemon`, or pip install 'keyman[daemon]'",
         ) from None
-    return read_lookup(name, previous=previous, config=config)
+    settings = load_settings(config)
+    remote = daemon_of(settings)
+    if remote is not None:
+        return remote.lookup(name, previous=previous)
+    refuse_silent_daemon(settings)
+    return lookup(settings, name, previous=previous)
 
 
 def _shown(answer: dict[str, object], field: str | None, *, as_json: bool) -> str:
@@ -105,5 +114,8 @@ def _complain(error: Error, *, as_json: bool) -> int:
         import json
 
         sys.stdout.write(json.dumps(error.as_json()) + "\n")
-    sys.stderr.write(f"keyman: error: {error.message}\nkeyman: hint: {error.hint}\n")
+    from keyman.telemetry import escaped
+
+    said = error.message if isinstance(error, ConfigError) else escaped(error.message)
+    sys.stderr.write(f"keyman: error: {said}\nkeyman: hint: {escaped(error.hint)}\n")
     return STATUSES[error.code][0]

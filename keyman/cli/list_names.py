@@ -16,7 +16,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
     Example: keyman list
     """
-    names = sorted(settings_of(ctx).credentials)
+    names = sorted(settings_of(ctx, quiet=True).credentials)
     if as_json:
         terminal.show_json(names)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -55,10 +56,20 @@ def _module(name: str) -> str:
     return {"get": "get_command", "list": "list_names"}.get(name, name)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = """\
+Completion: eval "$(_KEYMAN_COMPLETE=bash_source keyman)" in bash; zsh_source in zsh;
+_KEYMAN_COMPLETE=fish_source keyman | source in fish.
+"""
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.option("--config", metavar="FILE", help="the configuration (else KEYMAN_CONFIG)")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
-@click.option("--log-format", type=click.Choice(["text", "json"]))
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="else the configuration's",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="else the configuration's")
 @click.version_option(__version__, prog_name="keyman")
 @click.pass_context
 def keyman(ctx: click.Context, /, **options: str | None) -> None:
@@ -72,6 +83,9 @@ def keyman(ctx: click.Context, /, **options: str | None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit status. No traceback leaves this function."""
     as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no locale stops an error message
     try:
         result: Any = keyman.main(arguments, prog_name="keyman", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from keyman.app import policy_statements
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
 
@@ -19,7 +18,9 @@ def command(ctx: click.Context, *, name: str, one_key: bool, as_json: bool) -> N
 
     Example: keyman policy genai --one-key
     """
-    statements = policy_statements(settings_of(ctx), name, one_key=one_key)
+    from keyman.reading import policy_statements
+
+    statements = policy_statements(settings_of(ctx, quiet=True), name, one_key=one_key)
     if as_json:
         terminal.show_json(statements)
         return

@@ -1,50 +1,68 @@
-"""How a command reaches keyman: through the daemon if one runs, else by itself under the lock.
+"""How a command reaches keyman: through the daemon if one runs, else by itself.
 
-Both ways answer the same questions in the same JSON, so a command does not know which it was.
+Orders are then carried out under the home's lock; looking takes no lock and changes nothing. All
+ways answer the same questions in the same JSON, so a command does not know which it was.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import click
 
 from keyman import client
-from keyman.app import App, load_settings, open_app
+from keyman.cli import terminal
+from keyman.cli.configuration import load_settings
+from keyman.clock import SystemClock
 from keyman.config import Settings
 from keyman.core.model import Secret
 from keyman.desk import Wish
 from keyman.errors import Conflict, NotRunning
+from keyman.lock import COMMAND, held_by
 from keyman.telemetry import start_logging
 from keyman.views import Json
 
+if TYPE_CHECKING:
+    from keyman.app import App
 
-class Reached(Protocol):
-    """What commands ask for. `wait` gives the receipt once final, or as it is in the end."""
+STARTS_WITHIN = 3.0  # seconds that a home which somebody holds gets until its socket answers
+LOOKS_EVERY = 0.1
+CLOCK = SystemClock()
+
+
+class Looked(Protocol):
+    """What may be asked without changing a thing."""
 
     running: bool
 
-    def names(self) -> list[str]: ...
     def status(self, name: str) -> Json: ...
-    def statuses(self) -> list[Json]: ...
+    def every(self) -> Json:
+        """The whole of `status --json`: the daemon and every credential."""
+
+
+class Reached(Looked, Protocol):
+    """What commands ask for. `wait` gives the receipt once final, or as it is in the end."""
+
     def order(self, name: str, wish: Wish) -> Json: ...
     def wait(self, order: str, seconds: float) -> Json: ...
     def adopt(self, name: str, slot: str, secret: Secret) -> Json: ...
-    def forget(self, name: str) -> Json: ...
-    def since(self) -> str | None: ...
+    def forget(self, name: str, *, revoke: bool) -> Json: ...
 
 
-def settings_of(ctx: click.Context) -> Settings:
-    """The configuration that this call of keyman means, and logging as it says."""
+def settings_of(ctx: click.Context, *, quiet: bool = False) -> Settings:
+    """The configuration that this call of keyman means, and logging as it says.
+
+    `quiet`: a command that people wait for tells of its work only if it is asked to.
+    """
     settings = load_settings(ctx.obj["config"])
-    level = ctx.obj["log_level"] or settings.log.level
+    usual = settings.log.level if not quiet or settings.log.level != "info" else "warning"
+    level = ctx.obj["log_level"] or usual
     start_logging(level, ctx.obj["log_format"] or settings.log.format)
     return settings
 
@@ -55,36 +73,82 @@ def keyman_of(ctx: click.Context) -> Iterator[Reached]:
 
     Raises NotRunning if a process holds the home but doesn't answer: nobody acts beside it.
     """
-    settings = settings_of(ctx)
-    quiet = ctx.obj["log_level"] is None and settings.log.level == "info"
-    if quiet:
-        start_logging("warning", settings.log.format)
-    remote = Remote(settings)
-    if remote.running:
+    settings = settings_of(ctx, quiet=True)
+    remote = daemon_of(settings)
+    if remote is not None:
         yield remote
         return
+    from keyman.app import open_app
+
     try:
-        app = open_app(settings)
+        app = open_app(settings, role=COMMAND)
     except Conflict as held:
         raise NotRunning(
             f"{held.message}, but its socket does not answer",
-            hint="wait for it to start, or stop that process",
+            hint="wait until it has started or is done, or stop that process",
         ) from None
     with app:
+        for warning in app.warnings:
+            terminal.warn(warning)
         yield Local(app)
+
+
+def looking_at(ctx: click.Context) -> Looked:
+    """The running daemon, or what journal and store say while none runs.
+
+    Raises NotRunning if a daemon holds the home but doesn't answer.
+    """
+    settings = settings_of(ctx, quiet=True)
+    remote = daemon_of(settings)
+    if remote is not None:
+        return remote
+    refuse_silent_daemon(settings)
+    return Onlooker(settings)
+
+
+def daemon_of(settings: Settings) -> Remote | None:
+    """The daemon, if one answers; one that is just starting gets a moment for it."""
+    remote, deadline = Remote(settings), CLOCK.monotonic() + STARTS_WITHIN
+    while not remote.answers():
+        if not _silent_daemon(settings) or CLOCK.monotonic() > deadline:
+            return None
+        CLOCK.sleep(LOOKS_EVERY)
+    return remote
+
+
+def refuse_silent_daemon(settings: Settings) -> None:
+    """A daemon that has the home may know better than what can be read past it."""
+    holder = _silent_daemon(settings)
+    if holder:
+        raise NotRunning(
+            f"a keyman (pid {holder.partition(' ')[0]}) works on this home, but its socket does "
+            "not answer",
+            hint="wait until it has started, or stop that process",
+        )
+
+
+def _silent_daemon(settings: Settings) -> str | None:
+    """Who holds the home, unless it is a command: those serve nobody, and are soon done."""
+    holder = held_by(settings.home / "daemon.lock")
+    return None if holder is None or holder.endswith(f" {COMMAND}") else holder
 
 
 class Remote:
     """The daemon, over its socket."""
 
+    running = True
+
     def __init__(self, settings: Settings) -> None:
         self._socket = str(settings.agent.socket)
+
+    def answers(self) -> bool:
+        """Whether anybody does. Raises NotAllowed if this user may not ask."""
         try:
-            status, _ = self._call("GET", "/healthz", timeout=2)
+            status, said = self._call("GET", "/healthz", timeout=2)
         except NotRunning:
-            self.running = False
-        else:
-            self.running = status == 200
+            return False
+        client.checked(status, said)
+        return True
 
     def _call(
         self, method: str, path: str, body: Json | None = None, *, timeout: float = 30
@@ -94,19 +158,17 @@ class Remote:
     def _ask(self, method: str, path: str, body: Json | None = None, *, timeout: float = 30) -> Any:
         return client.checked(*self._call(method, path, body, timeout=timeout))
 
-    def since(self) -> str | None:
-        since: str | None = self._ask("GET", "/api/v1/credentials")["daemon"]["since"]
-        return since
-
-    def names(self) -> list[str]:
-        return [str(one["name"]) for one in self.statuses()]
-
     def status(self, name: str) -> Json:
         found: Json = self._ask("GET", f"/api/v1/credentials/{quote(name, safe='')}")
         return found
 
-    def statuses(self) -> list[Json]:
-        found: list[Json] = self._ask("GET", "/api/v1/credentials")["credentials"]
+    def every(self) -> Json:
+        found: Json = self._ask("GET", "/api/v1/credentials")
+        return found
+
+    def lookup(self, name: str, *, previous: bool) -> Json:
+        stage = "?stage=previous" if previous else ""
+        found: Json = self._ask("GET", f"/api/v1/secrets/{quote(name, safe='')}{stage}")
         return found
 
     def order(self, name: str, wish: Wish) -> Json:
@@ -121,9 +183,9 @@ class Remote:
         return kept
 
     def wait(self, order: str, seconds: float) -> Json:
-        deadline = time.monotonic() + seconds  # noqa: TID251 - how long a person waits
+        deadline = CLOCK.monotonic() + seconds
         while True:
-            left = deadline - time.monotonic()  # noqa: TID251
+            left = deadline - CLOCK.monotonic()
             path = f"/api/v1/orders/{order}?wait={max(0, min(left, 25)):.3f}s"
             receipt: Json = self._ask("GET", path)
             if final(receipt) or left <= 0:
@@ -135,12 +197,33 @@ class Remote:
         done: Json = self._ask("POST", path, body, timeout=60)
         return done
 
-    def forget(self, name: str) -> Json:
-        done: Json = self._ask("POST", f"/api/v1/credentials/{quote(name, safe='')}/forget", {})
+    def forget(self, name: str, *, revoke: bool) -> Json:
+        path = f"/api/v1/credentials/{quote(name, safe='')}/forget"
+        done: Json = self._ask("POST", path, {"revoke": True} if revoke else {}, timeout=120)
         return done
 
-    def reload(self) -> None:
-        self._ask("POST", "/api/v1/reload", {})
+    def reload(self) -> Json:
+        done: Json = self._ask("POST", "/api/v1/reload", {})
+        return done
+
+
+class Onlooker:
+    """The home as its journal has it, read past no daemon."""
+
+    running = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def status(self, name: str) -> Json:
+        from keyman import reading
+
+        return reading.status(self._settings, name)
+
+    def every(self) -> Json:
+        from keyman import reading
+
+        return _nobody_runs(reading.statuses(self._settings))
 
 
 class Local:
@@ -151,33 +234,38 @@ class Local:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def since(self) -> str | None:
-        return None
-
-    def names(self) -> list[str]:
-        return self._app.desk.names()
-
     def status(self, name: str) -> Json:
         return self._app.desk.status(name)
 
-    def statuses(self) -> list[Json]:
-        return self._app.desk.statuses()
+    def every(self) -> Json:
+        return _nobody_runs(self._app.desk.statuses())
 
     def order(self, name: str, wish: Wish) -> Json:
         return self._app.desk.order(name, wish)
 
     def wait(self, order: str, seconds: float) -> Json:
-        name = self._app.desk.receipt(order)["name"]
-        self._app.drive(
-            name, timedelta(seconds=seconds), lambda: final(self._app.desk.receipt(order))
-        )
-        return self._app.desk.receipt(order)
+        app = self._app
+        name = app.desk.receipt(order)["name"]
+
+        def done() -> bool:
+            receipt = app.desk.receipt(order)
+            if receipt["state"] != "done":
+                return final(receipt)
+            # Nobody goes on after us: what was revoked with no replacement yet still needs one.
+            return bool(app.desk.status(name)["health"] != "rotating")
+
+        app.drive(name, timedelta(seconds=seconds), done)
+        return app.desk.receipt(order)
 
     def adopt(self, name: str, slot: str, secret: Secret) -> Json:
         return self._app.desk.adopt(name, slot, secret, person())
 
-    def forget(self, name: str) -> Json:
-        return self._app.desk.forget(name, person())
+    def forget(self, name: str, *, revoke: bool) -> Json:
+        return self._app.desk.forget(name, person(), revoke=revoke)
+
+
+def _nobody_runs(statuses: list[Json]) -> Json:
+    return {"daemon": {"running": False, "since": None}, "credentials": statuses}
 
 
 def final(receipt: Json) -> bool:

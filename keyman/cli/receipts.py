@@ -4,34 +4,53 @@ record orders.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import Reached, final
+from keyman.config import values
 from keyman.desk import Wish
 from keyman.errors import NOT_FINISHED_IN_TIME, ProviderFailed
 from keyman.views import Json
 
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+LONGEST_REASON = 500
+T = TypeVar("T")
 
 
-class Duration(click.ParamType[timedelta]):
-    """90d, 12h, 30m, 20s."""
+class Checked(click.ParamType[T]):
+    """A text that the given function turns into a value, or refuses in words."""
 
-    name = "duration"
+    def __init__(self, name: str, read: Callable[[str], T]) -> None:
+        self.name = name
+        self._read = read
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", str(value))
-        if found is None:
-            self.fail(f"{value!r} is no duration such as 90d, 12h, 30m or 20s", param, ctx)
-        return timedelta(seconds=float(found[1]) * UNITS[found[2]])
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        if not isinstance(value, str):
+            return value  # type: ignore[return-value]  # a default, converted already
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _reason(raw: str) -> str:
+    if len(raw) > LONGEST_REASON:
+        raise ValueError(f"must not be longer than {LONGEST_REASON} characters")
+    return values.text(raw) if raw else raw
+
+
+DURATION = Checked("duration", values.duration)
+REASON = click.option("--reason", type=Checked("text", _reason), default="", help="for the journal")
+TIMEOUT = click.option(
+    "--timeout",
+    type=DURATION,
+    default=timedelta(minutes=5),
+    help="how long to wait; 5m unless given",
+)
 
 
 def carry_out(
@@ -41,47 +60,61 @@ def carry_out(
     receipt = reached.order(name, wish)
     if wait and not final(receipt):
         receipt = reached.wait(receipt["order"], timeout.total_seconds())
-    if receipt["state"] == "failed":
-        _show(receipt, as_json=as_json)
-        hint = f"`keyman status {name}` says more"
-        if "filled again" in (receipt["error"] or ""):
-            hint = f"`keyman rotate {name} --new-key` replaces the whole API key"
-        said = receipt["error"] or "the order failed"
-        error = ProviderFailed(f"{name}: {said}", hint=hint)
-        return terminal.complain(error)
-    _show(receipt, as_json=as_json)
-    if wait and not final(receipt):
-        return NOT_FINISHED_IN_TIME
-    return 0
-
-
-def _show(receipt: Json, *, as_json: bool) -> None:
     if as_json:
         terminal.show_json(receipt)
-        return
+    return outcome(receipt, waited=wait, told=as_json)
+
+
+def outcome(receipt: Json, *, waited: bool, told: bool) -> int:
+    """The exit status that a receipt means; said in words unless it was `told` as JSON."""
+    if receipt["state"] == "failed":
+        return terminal.complain(_failure(receipt))
+    if not told:
+        _show(receipt)
+    return NOT_FINISHED_IN_TIME if waited and not final(receipt) else 0
+
+
+def _failure(receipt: Json) -> ProviderFailed:
+    name, said = receipt["name"], receipt["error"] or "the order failed"
+    hint = f"`keyman status {name}` says more"
+    if "filled again" in said:
+        hint = f"`keyman rotate {name} --new-key` replaces the whole API key"
+    return ProviderFailed(f"{name}: {said}", hint=hint)
+
+
+def _show(receipt: Json) -> None:
     terminal.say(_sentence(receipt))
-    if receipt["error"] and receipt["state"] in ("waiting", "running"):
+    if receipt["error"] and not final(receipt):
         terminal.say(f"not yet: {receipt['error']}")
     terminal.say(f"order {receipt['order']}")
 
 
 def _sentence(receipt: Json) -> str:
     name, kind, state = receipt["name"], receipt["kind"], receipt["state"]
-    came = _version(receipt["from"])
-    if state == "done" and receipt["revoked"]:
-        gone = ", ".join(_version(one) for one in receipt["revoked"])
-        alive = receipt["alive_seconds"] or 0
-        replaced = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
-        return f"{name}: {gone} revoked, {alive:.0f} s after the order{replaced}"
-    if state == "done" and receipt["promoted_at"]:
-        until = receipt["until"]
-        overlap = f"; the old one stays valid until {until}" if until else ""
-        return f"{name}: {came} replaced by {_version(receipt['to'])}{overlap}"
     if state == "waiting" and receipt["until"]:
         return f"{name}: {kind} recorded; it begins at {receipt['until']}, when the overlap ends"
-    return f"{name}: {kind} {state}"
+    if state != "done":
+        return f"{name}: {kind} recorded, {state}"
+    if kind == "revoke":
+        return f"{name}: {_revocation(receipt)}"
+    if receipt["promoted_at"]:
+        until = receipt["until"]
+        overlap = f"; the old one stays valid until {until}" if until else ""
+        new = _version(receipt["to"])
+        return f"{name}: {_version(receipt['from'])} replaced by {new}{overlap}"
+    return f"{name}: {kind} done"
+
+
+def _revocation(receipt: Json) -> str:
+    if not receipt["revoked"]:
+        return "nothing was left to revoke"
+    gone = ", ".join(_version(one) for one in receipt["revoked"])
+    now = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
+    return f"{gone} revoked, {receipt['alive_seconds'] or 0:.0f} s after the order{now}"
 
 
 def _version(one: Json) -> str:
+    if one["version"] is None:
+        return "nothing"
     slot = f" ({one['slot']})" if one.get("slot") else ""
     return f"version {one['version']}{slot}"

@@ -8,11 +8,14 @@ from datetime import timedelta
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import Reached, keyman_of, person
-from keyman.cli.receipts import Duration, carry_out
+from keyman.cli.reach import Reached, final, keyman_of, person
+from keyman.cli.receipts import REASON, TIMEOUT, carry_out, outcome
+from keyman.clock import SystemClock
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
-from keyman.errors import UsageError
+from keyman.errors import Error, UsageError
+
+CLOCK = SystemClock()
 
 
 @click.command("revoke")
@@ -23,8 +26,8 @@ from keyman.errors import UsageError
 @click.option("--everything", "emergency", is_flag=True, help="every version of every credential")
 @click.option("--now", is_flag=True, help="destroy first, accept the gap until a new one is there")
 @click.option("--yes", is_flag=True, help="don't ask")
-@click.option("--reason", default="", help="for the journal")
-@click.option("--timeout", type=Duration(), default=timedelta(minutes=5), help="how long to wait")
+@REASON
+@TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="the receipt for programs")
 @click.pass_context
 def command(  # noqa: PLR0913 - one per option of the interface
@@ -60,25 +63,42 @@ def command(  # noqa: PLR0913 - one per option of the interface
     )
     _confirm(name, now=now, yes=yes)
     with keyman_of(ctx) as reached:
-        names = [name] if name else _usable(reached)
-        done = [
-            carry_out(reached, one, wish, timeout=timeout, wait=True, as_json=as_json)
-            for one in names
-        ]
-    return max(done, default=0)
+        if name:
+            return carry_out(reached, name, wish, timeout=timeout, wait=True, as_json=as_json)
+        return _everything(reached, wish, timeout, as_json=as_json)
 
 
-def _usable(reached: Reached) -> list[str]:
-    return [one["name"] for one in reached.statuses() if one["adopted"]]
+def _everything(reached: Reached, wish: Wish, timeout: timedelta, *, as_json: bool) -> int:
+    """Every order is recorded before the first is waited for; what fails stops no other one."""
+    done, receipts = [0], []
+    for one in reached.every()["credentials"]:
+        if not one["adopted"]:
+            continue
+        try:
+            receipts.append(reached.order(one["name"], wish))
+        except Error as error:
+            done.append(terminal.complain(error))
+    deadline = CLOCK.monotonic() + timeout.total_seconds()
+    for place, receipt in enumerate(receipts):
+        if not final(receipt):
+            left = max(0.0, deadline - CLOCK.monotonic())
+            receipts[place] = reached.wait(receipt["order"], left)
+        done.append(outcome(receipts[place], waited=True, told=as_json))
+    if as_json:
+        terminal.show_json(receipts)
+    return max(done)
 
 
 def _confirm(name: str | None, *, now: bool, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("revoking can't be undone, and there is no terminal to ask", hint="--yes")
+        raise UsageError(
+            "revoking can't be undone, and there is no terminal to ask at",
+            hint="add --yes if you are sure",
+        )
     what = f"the secret of {name}" if name else "every secret of every credential"
     gap = " at once, before a replacement is there" if now else " once its replacement is there"
     if not click.confirm(f"Destroy {what}{gap}?", err=True):
-        terminal.warn("nothing was changed")
+        terminal.note("nothing was changed")
         raise click.Abort

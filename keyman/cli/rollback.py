@@ -7,15 +7,15 @@ from datetime import timedelta
 import click
 
 from keyman.cli.reach import keyman_of, person
-from keyman.cli.receipts import Duration, carry_out
+from keyman.cli.receipts import REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
 
 
 @click.command("rollback")
 @click.argument("name")
-@click.option("--reason", default="", help="for the journal")
-@click.option("--timeout", type=Duration(), default=timedelta(minutes=5), help="how long to wait")
+@REASON
+@TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="the receipt for programs")
 @click.pass_context
 def command(

@@ -6,19 +6,18 @@ from datetime import timedelta
 
 import click
 
-from keyman.app import planned_rotation
 from keyman.cli import terminal
 from keyman.cli.reach import keyman_of, person, settings_of
-from keyman.cli.receipts import Duration, carry_out
+from keyman.cli.receipts import DURATION, REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
 
 
 @click.command("rotate")
 @click.argument("name")
-@click.option("--reason", default="", help="for the journal")
-@click.option("--overlap", type=Duration(), help="how long the old secret stays valid")
-@click.option("--timeout", type=Duration(), default=timedelta(minutes=5), help="how long to wait")
+@REASON
+@click.option("--overlap", type=DURATION, help="how long the old secret stays valid")
+@TIMEOUT
 @click.option("--no-wait", is_flag=True, help="return as soon as the order is recorded")
 @click.option("--dry-run", is_flag=True, help="print the steps, change nothing")
 @click.option("--new-key", is_flag=True, help="replace the whole API key by a second one")
@@ -51,22 +50,23 @@ def command(  # noqa: PLR0913 - one per option of the interface
 
 
 def _foretell(ctx: click.Context, name: str, wish: Wish, *, as_json: bool) -> int:
-    steps = planned_rotation(settings_of(ctx), name, wish)
+    from keyman.reading import planned_rotation
+
+    steps = planned_rotation(settings_of(ctx, quiet=True), name, wish)
     if as_json:
         terminal.show_json({"steps": steps})
         return 0
     terminal.table(
         ["AT", "STEP", "SLOT", "WHY"],
-        [[one["at"], one["step"], one["slot"], one["reason"] or None] for one in steps],
+        [[one["at"], one["step"], one["slot"], one["reason"]] for one in steps],
     )
     return 0
 
 
 def _announce(ctx: click.Context, name: str) -> None:
     """A new key needs its IAM statement as soon as it is there: say so before it is made."""
-    from keyman.app import policy_statements
+    from keyman.reading import policy_statements
 
-    statements = policy_statements(settings_of(ctx), name, one_key=False)
-    click.echo("these IAM statements must cover the new key:", err=True)
-    for statement in statements:
-        click.echo(f"  {statement}", err=True)
+    terminal.note("these IAM statements must cover the new key:")
+    for statement in policy_statements(settings_of(ctx, quiet=True), name, one_key=False):
+        terminal.note(f"  {statement}")

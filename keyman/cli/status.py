@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import keyman_of
+from keyman.cli.reach import Looked, looking_at
 from keyman.views import Json
+
+AGAIN = 2.0  # seconds between two looks of --watch
 
 
 @click.command("status")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.option("--watch", is_flag=True, help="show it again and again, until Ctrl-C")
 @click.pass_context
-def command(ctx: click.Context, *, name: str | None, as_json: bool) -> None:
+def command(ctx: click.Context, *, name: str | None, as_json: bool, watch: bool) -> None:
     """One line a credential; with NAME its slots, its order and its last error too.
 
     Example: keyman status genai
     """
-    with keyman_of(ctx) as reached:
-        found = [reached.status(name)] if name else reached.statuses()
-        running = {"running": reached.running, "since": reached.since()}
+    while True:
+        looked = looking_at(ctx)
+        if watch and not as_json:
+            click.clear()
+        show(looked, name, as_json=as_json)
+        if not watch:
+            return
+        time.sleep(AGAIN)
+
+
+def show(looked: Looked, name: str | None, *, as_json: bool) -> None:
+    if name:
+        found: Json = looked.status(name)
+        rows = [found]
+    else:
+        found = looked.every()
+        rows = found["credentials"]
     if as_json:
-        terminal.show_json(found[0] if name else {"daemon": running, "credentials": found})
+        terminal.show_json(found)
         return
-    if not reached.running:
+    if not looked.running:
         terminal.warn("no daemon is running: nothing rotates by itself")
-    if not found:
+    if not rows:
         terminal.say("no credentials are configured; config.example.yaml shows how")
         return
+    _overview(rows)
+    if name:
+        _details(found)
+
+
+def _overview(rows: list[Json]) -> None:
     terminal.table(
         ["NAME", "PROVIDER", "HEALTH", "VERSION", "SLOT", "EXPIRES", "NEXT"],
-        [_line(one) for one in found],
+        [_line(one) for one in rows],
+        spare=["PROVIDER", "SLOT", "VERSION", "EXPIRES", "NEXT"],
     )
-    if name:
-        _details(found[0])
 
 
 def _line(one: Json) -> list[object]:
@@ -57,25 +81,38 @@ def _details(one: Json) -> None:
         terminal.say()
         terminal.table(
             ["SLOT", "STATE", "STAGE", "VERSION", "EXPIRES", "LAST USED"],
-            [
-                [
-                    slot["name"],
-                    slot["state"],
-                    slot["stage"],
-                    slot["version"],
-                    terminal.until(slot["expires_at"]),
-                    terminal.until(slot["last_used_at"]),
-                ]
-                for slot in one["slots"]
-            ],
+            [_slot(slot) for slot in one["slots"]],
+            spare=["VERSION", "LAST USED", "EXPIRES"],
         )
-    if one["next"]:
-        terminal.say(f"\nnext: {one['next']['step']}, {one['next']['reason']}")
-    if not one["adopted"] and one["key_id"]:
-        terminal.say("not adopted: give the secret in use with `keyman adopt`")
-    if one["order"]:
-        order = one["order"]
-        terminal.say(f"order: {order['kind']} {order['state']} ({order['order']})")
+    terminal.say()
+    for label, said in _facts(one):
+        terminal.say(f"{label + ':':<12} {said}")
+
+
+def _slot(slot: Json) -> list[object]:
+    expires = terminal.until(slot["expires_at"])
+    used = terminal.until(slot["last_used_at"])
+    return [slot["name"], slot["state"], slot["stage"], slot["version"], expires, used]
+
+
+def _facts(one: Json) -> list[tuple[str, str]]:
+    """What the tables have no room for; nothing that is unknown."""
+    current, coming, order = one["current"], one["next"], one["order"]
+    facts = []
+    if one["key_id"]:
+        facts.append(("key", one["key_id"]))
+    if current:
+        facts.append(("fingerprint", current["fingerprint"]))
+        facts.append(("expires", terminal.until(current["expires_at"], date=True)))
+    if coming:
+        at = terminal.until(coming["at"], date=True)
+        facts.append(("next", f"{coming['step']} {at}: {coming['reason']}"))
+    if one["key_id"] and not one["adopted"]:
+        adopt = f"`keyman adopt {one['name']} --slot SLOT`"
+        facts.append(("not adopted", f"give the secret in use with {adopt}"))
+    if order:
+        facts.append(("order", f"{order['kind']} {order['state']} ({order['order']})"))
     if one["last_error"]:
-        terminal.say(f"failed {one['failures']} times: {one['last_error']}")
-        terminal.say(f"hint: {one['hint']}")
+        facts.append(("failed", f"{one['failures']} times: {one['last_error']}"))
+        facts.append(("hint", one["hint"]))
+    return facts

@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
 
 from keyman.clock import SystemClock
-from keyman.errors import STATUSES, Error
+from keyman.errors import STATUSES, ConfigError, Error
 from keyman.telemetry import escaped
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDE = 400  # columns, where there is no terminal to fit into
+GAP = 2  # between columns
 COLOURS = {
     "ok": "green",
     "due": "cyan",
@@ -35,59 +42,105 @@ def complain(error: Error, *, as_json: bool = False) -> int:
     if as_json:
         show_json(error.as_json())
     sys.stdout.flush()
-    print(f"keyman: error: {_lines(error.message)}", file=sys.stderr)
-    print(f"keyman: hint: {_lines(error.hint)}", file=sys.stderr)
+    said = _lines(error.message) if isinstance(error, ConfigError) else escaped(error.message)
+    print(f"keyman: error: {said}", file=sys.stderr)
+    print(f"keyman: hint: {escaped(error.hint)}", file=sys.stderr)
     return STATUSES.get(error.code, (1, 500))[0]
 
 
 def _lines(text: str) -> str:
-    """Line breaks of our own stay (lists of mistakes); everything else is made visible."""
+    """A list of mistakes keeps its lines; anything else with line breaks could pose as ours."""
     return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 def warn(message: str) -> None:
-    print(f"keyman: warning: {escaped(message)}", file=sys.stderr)
+    note(f"keyman: warning: {message}")
+
+
+def note(message: str) -> None:
+    """Something for the person at the terminal that is no part of the output."""
+    print(escaped(message), file=sys.stderr)
 
 
 def say(text: str = "") -> None:
     print(escaped(text))
 
 
+def say_with(label: str, text: str) -> None:
+    """`error: what is wrong`, its first word in colour on a terminal."""
+    coloured = click.style(label, fg=COLOURS.get(label)) if colour_wanted(sys.stdout) else label
+    print(f"{coloured}: {escaped(text)}")
+
+
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=None if not sys.stdout.isatty() else 2, ensure_ascii=False))
+    """One line off a terminal. In ASCII, so that no character in it moves anybody's cursor."""
+    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def colour_wanted(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as they need to be; words of health and severity in colour."""
+Rows = Sequence[Sequence[object]]
+
+
+def table(heads: Sequence[str], rows: Rows, *, spare: Sequence[str] = ()) -> None:
+    """Columns as wide as they need to be; words of health and severity in colour.
+
+    On a terminal that is too narrow the `spare` columns are left out, one after the other.
+    """
     from rich.console import Console
+
+    colour = colour_wanted(sys.stdout)
+    console = Console(
+        width=None if sys.stdout.isatty() else WIDE,
+        color_system="auto" if colour else None,  # without one, nothing is bold either
+        highlight=False,
+    )
+    left_out: set[str] = set()
+    for head in spare:
+        if _width(heads, rows, left_out) <= console.width:
+            break
+        left_out.add(head)
+    console.print(_table(heads, rows, left_out))
+
+
+def _width(heads: Sequence[str], rows: Rows, left_out: set[str]) -> int:
+    columns = [
+        max(len(head), *(len(_word(row[place])) for row in rows))
+        for place, head in enumerate(heads)
+        if head not in left_out
+    ]
+    return sum(columns) + GAP * (len(columns) - 1)
+
+
+def _table(heads: Sequence[str], rows: Rows, left_out: set[str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        shown.add_column(head, overflow="fold", no_wrap=True)
+    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    kept = [place for place, head in enumerate(heads) if head not in left_out]
+    for place in kept:
+        shown.add_column(heads[place], no_wrap=True)
     for row in rows:
-        words = [escaped("-" if cell is None else str(cell)) for cell in row]
+        words = (_word(row[place]) for place in kept)
         shown.add_row(*(Text(word, style=COLOURS.get(word, "")) for word in words))
-    colour = colour_wanted(sys.stdout)
-    width = None if sys.stdout.isatty() else 400
-    console = Console(width=width, no_color=not colour, highlight=False, soft_wrap=not colour)
-    console.print(shown)
+    return shown
 
 
-def until(moment: str | None, now: datetime | None = None) -> str:
-    """A time of the JSON the way people read it: `in 29d 3h (2026-12-20 10:00Z)`."""
+def _word(cell: object) -> str:
+    return escaped("-" if cell in (None, "") else str(cell))
+
+
+def until(moment: str | None, *, date: bool = False) -> str:
+    """A time of the JSON the way people read it: `in 29d 3h`, with `date` that beside it."""
     if moment is None:
         return "-"
     at = datetime.fromisoformat(moment)
-    away = at - (now or SystemClock().now())
+    away = at - SystemClock().now()
     text = span(abs(away))
-    when = at.strftime("%Y-%m-%d %H:%MZ")
-    return f"{f'in {text}' if away > timedelta(0) else f'{text} ago'} ({when})"
+    said = f"in {text}" if away > timedelta(0) else f"{text} ago"
+    return f"{said} ({at:%Y-%m-%d %H:%MZ})" if date else said
 
 
 def span(length: timedelta) -> str:

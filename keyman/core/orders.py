@@ -6,6 +6,7 @@ order may land while a step is under way, from any thread or process.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,11 +17,12 @@ from keyman.core.model import (
     OrderKind,
     OrderState,
     Place,
+    Secret,
     Stage,
     State,
     Version,
 )
-from keyman.core.situation import Situation
+from keyman.core.situation import GONE, Situation
 from keyman.core.steps import Request
 from keyman.core.transitions import requested
 from keyman.errors import Conflict, NotAdopted, NotFound, NoUsableSecret, UsageError
@@ -37,8 +39,11 @@ def record(
     Raises Conflict if it contradicts what is under way, NotAdopted, NotFound (no such version)
     or NoUsableSecret (nothing to roll back to).
     """
-    if not c.versions:
+    if not c.versions and (c.spec.key_id or not c.spec.issues):
         raise NotAdopted(f"{c.name} has no version yet")
+    if not c.versions:
+        hint = "the first one is made without an order: `keyman daemon`"
+        raise NoUsableSecret(f"{c.name} has no version yet", hint=hint)
     same = _joined(c, order)
     if same is not None:
         return c, same
@@ -164,8 +169,8 @@ def _rotation(s: Situation, order: Order) -> Order:
 
 
 def _is_answer(c: Credential, current: Version, order: Order) -> bool:
-    promoted = current.promoted_at
-    if promoted is None or promoted < order.recorded_at or current.number == order.from_version:
+    # Told by number, not by time: were the clock set back, no promotion would ever count as later.
+    if current.promoted_at is None or current.number <= (order.from_version or 0):
         return False
     if order.kind is not OrderKind.NEW_KEY or order.from_version is None:
         return True
@@ -223,9 +228,12 @@ def _switch(s: Situation, order: Order) -> Order:
         why = "lookups depend on the slot by now"
         return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
     looked = s.c.doubt_at is None and s.o is not None and s.o.at >= order.recorded_at
-    if looked and seen is not None and seen.state == wanted:
-        return replace(order, state=OrderState.DONE, finished_at=s.now, error=None)
-    return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+    if not looked or seen is None or seen.state not in (wanted, *GONE):
+        return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+    if order.kind is OrderKind.ACTIVATE and seen.state in GONE:
+        why = f"the slot is {seen.state}, which switching it on does not undo"
+        return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
+    return replace(order, state=OrderState.DONE, finished_at=s.now, error=None)
 
 
 def adopted(
@@ -257,3 +265,32 @@ def adopted(
         promoted_at=now,
     )
     return replace(c, versions=(version,), home=c.key_id)
+
+
+def refuse_another_slots(o: Observed, place: Place, secret: Secret) -> None:
+    """Raise Conflict if the provider's masks show that this secret isn't the one in the place.
+
+    A probe can't tell: every live secret is accepted. How masks look is not documented, so only
+    what plainly shows a secret's own characters counts.
+    """
+    key, seen = o.key(place.handle), o.slot(place)
+    if key is None or seen is None or _fits(seen.mask, secret):
+        return
+    others = [slot.name for slot in key.slots if slot.mask and _fits(slot.mask, secret)]
+    visible = _visible(seen.mask)
+    if others or (visible and visible[0] and secret.reveal().startswith(visible[0])):
+        hint = f"it looks like that of {others[0]}" if others else "give the one that is in use"
+        raise Conflict(f"this is not the secret in {place.slot}: its mask differs", hint=hint)
+
+
+def _fits(mask: str | None, secret: Secret) -> bool:
+    visible = _visible(mask)
+    if visible is None:
+        return True
+    return secret.reveal().startswith(visible[0]) and secret.reveal().endswith(visible[1])
+
+
+def _visible(mask: str | None) -> tuple[str, str] | None:
+    """What a mask shows of the beginning and the end; None if it is of another kind."""
+    found = re.fullmatch(r"([\w-]*)[*•….]{2,}([\w-]*)", mask or "")
+    return (found[1], found[2]) if found else None

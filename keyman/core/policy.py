@@ -53,6 +53,11 @@ class Retry:
     factor: float = 2.0
     max: timedelta = timedelta(hours=1)
 
+    @property
+    def longest(self) -> timedelta:
+        """Nobody rests longer, whatever a provider asks for."""
+        return max(self.max, timedelta(hours=1))
+
     def delay(self, failures: int, name: str) -> timedelta:
         """How long to rest after so many failures in a row (at least one)."""
         grown = self.first.total_seconds() * self.factor ** min(failures - 1, 60)

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, State, Version
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, WISH_LIVES, RetireBy
-from keyman.core.situation import GONE, Situation
+from keyman.core.situation import GONE, NO_TIME, Situation
 from keyman.core.steps import (
     Abandon,
     Accept,
@@ -97,7 +97,7 @@ def examine_the_doubtful(s: Situation) -> Step | None:
     if v is None or v.expired(s.now):
         return None
     asked = v.examined_at
-    if v.reported_at and (asked is None or asked < v.reported_at):
+    if v.reported_at:
         return Examine(v)
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None
     seen_since = s.o is not None and (asked is None or asked < s.o.at)
@@ -128,7 +128,7 @@ def revoke_the_compromised(s: Situation) -> Step | None:
             return Accept(v, Stage.REVOKED, "destroyed at the provider")
         if s.filling(v.place):
             continue
-        if v.stage is Stage.CURRENT and not v.revoke_first:
+        if s.shares_the_current_secret(v) and not v.revoke_first:
             continue
         if not v.revoke_first and s.wanted_for_replacement(v):
             continue
@@ -154,6 +154,9 @@ def _ask(s: Situation, v: Version) -> Step:
         return Abandon(v, "the wish grew too old")
     if v.handle is None and s.spec.slots:
         return Create(v)
+    seen = s.seen(v)
+    if seen and seen.state == State.DELETED:
+        return Abandon(v, "its key was deleted at the provider")
     return _owned(s, v.place, Issue(v))
 
 
@@ -170,11 +173,11 @@ def _prove(s: Situation, v: Version) -> Step:
         return Wait(quiet_from, "a call without an answer may still arrive")
     if v.refusals and v.probe_from and s.now - v.probe_from >= verify.within:
         return Abandon(v, "the provider did not accept it in time")
-    proven = v.verified_at is not None and s.now - v.verified_at <= verify.within
+    proven = v.verified_at is not None and NO_TIME <= s.now - v.verified_at <= verify.within
     if proven or verify.successes == 0:
         return Promote(v)
     again = v.probed_at + verify.every if v.probed_at else s.now
-    if v.verified_at is None and again > s.now:
+    if v.verified_at is None and NO_TIME < again - s.now <= verify.every:
         return Wait(again, f"verified {v.successes} of {verify.successes} times")
     return Verify(v)
 
@@ -185,16 +188,18 @@ def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
         return None
     verify = s.c.policy.verify
     seen = s.seen(v)
-    if seen is None or seen.state in GONE:
-        return Abandon(v, "its slot is gone, revoked or expired at the provider")
-    if s.shows(v) and seen.state == State.ACTIVE:
+    if seen and s.shows(v) and seen.state == State.ACTIVE:
         return None
-    if not s.shows(v) and not s.shows_what_was_before(v):
-        return Abandon(v, "someone else changed its slot")
+    # A picture from before our own change may show anything that the slot ever held.
+    if s.shows(v) or s.settled_since(v.issued_at or v.requested_at):
+        if seen is None or seen.state in GONE:
+            return Abandon(v, "its slot is gone, revoked or expired at the provider")
+        if not s.shows(v) and not s.shows_what_was_before(v):
+            return Abandon(v, "someone else changed its slot")
     since = v.activated_at or v.issued_at or v.requested_at
     if not s.shows(v) and s.now - since >= verify.within:
         return Abandon(v, "the provider does not show it")
-    if s.shows(v) and seen.state == State.INACTIVE and not s.just_activated(v):
+    if seen and s.shows(v) and seen.state == State.INACTIVE and not s.just_activated(v):
         assert v.place
         return _owned(s, v.place, Activate(v.place))
     assert s.o
@@ -267,7 +272,8 @@ def silence_the_standby(s: Situation) -> Step | None:
     """A key we made has a second secret that nobody kept: switched off, it can't be misused."""
     if s.c.silence is None or s.c.home is None or s.c.open_version or not s.current_is_sound:
         return None
-    return _owned(s, (place := Place(s.c.home, s.c.silence)), Retire(place, None))
+    place = Place(s.c.home, s.c.silence)
+    return None if s.depends_on(place) else _owned(s, place, Retire(place, None))
 
 
 def obey_switches(s: Situation) -> Step | None:

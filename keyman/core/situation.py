@@ -73,7 +73,10 @@ class Situation:
 
     @property
     def resting(self) -> bool:
-        return self.c.retry_at is not None and self.now < self.c.retry_at
+        """A rest that seems longer than any can be began before the clock was set back."""
+        if self.c.retry_at is None:
+            return False
+        return NO_TIME < self.c.retry_at - self.now <= self.c.policy.retry.longest
 
     def fresh_since(self, moment: datetime) -> bool:
         """Was the provider asked after that moment, and just now?"""
@@ -109,6 +112,11 @@ class Situation:
         """How long after a change of ours a picture may still be the old one."""
         return self.c.policy.verify.within / 2
 
+    def settled_since(self, change: datetime) -> bool:
+        """Is the picture so much younger than a change of ours that it must show it?"""
+        # Earlier than the change: the clock was set back, and nothing can be said for recent.
+        return self.o is not None and not NO_TIME <= self.o.at - change < self._settled
+
     def contradiction(self, v: Version) -> str | None:
         """What the provider shows that speaks against a version we rely on, if anything does."""
         seen = self.seen(v)
@@ -124,6 +132,8 @@ class Situation:
 
     def changed_outside(self, v: Version) -> tuple[Stage, str] | None:
         """What became of a version that is no longer current without our doing."""
+        if not self.spec.observes:
+            return (Stage.REVOKED, "it expired") if v.expired(self.now) else None
         seen = self.seen(v)
         if seen is None or not self.c.in_place(v) or v.compromised:
             return None
@@ -147,8 +157,12 @@ class Situation:
             return True
         seen = self.seen(v)
         if seen is None:
-            return False
+            return not self.spec.observes and v.expired(self.now)
         return seen.state in GONE or (self.contradiction(v) is not None and not self.shows(v))
+
+    def shares_the_current_secret(self, v: Version) -> bool:
+        """Is it what lookups hand out, under its own number or an earlier one (rolled back to)?"""
+        return self.current is not None and v.attempt == self.current.attempt
 
     # What may be touched.
 
@@ -196,6 +210,8 @@ class Situation:
     def _refused(self, place: Place) -> bool:
         last = next((v for v in reversed(self.versions) if v.place == place), None)
         seen = self.o.slot(place) if self.o else None
+        if seen is not None and seen.state == State.DELETED:
+            return True
         return bool(last and last.slot_refused and seen and seen.state in GONE)
 
     def _used_by_strangers(self, place: Place) -> bool:
@@ -258,6 +274,8 @@ class Situation:
     def _takes_over(self, v: Version) -> bool:
         if self._tried(v) or v.compromised or not v.stored or not self.c.in_place(v):
             return False
+        if any(w.attempt == v.attempt and w.dead_at for w in self.versions):
+            return False  # its secret was found dead under another number
         if self.current is not None and v.attempt == self.current.attempt:
             return False
         if v.expires_at and v.expires_at - self.now <= self.c.policy.verify.within:
@@ -280,7 +298,7 @@ class Situation:
         if any(order.recorded_at > last for order in self.c.orders if order.open):
             return None
         until = last + self.c.policy.retry.max
-        return until if until > self.now else None
+        return until if NO_TIME < until - self.now <= self.c.policy.retry.max else None
 
     def _given_up(self) -> list[Version]:
         promoted = max((v.number for v in self.versions if v.promoted_at), default=0)
@@ -294,7 +312,8 @@ class Situation:
         """The new key that an earlier try at the same order already made."""
         order = self.c.order_of(OrderKind.NEW_KEY)
         made = [v for v in self._given_up() if order and v.requested_at >= order.recorded_at]
-        return next((v.handle for v in made if v.handle != self.c.key_id), None)
+        useless = {self.c.key_id, *(v.handle for v in made if v.slot_refused)}
+        return next((v.handle for v in made if v.handle not in useless), None)
 
     @property
     def stuck(self) -> bool:

@@ -9,8 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keyman.core.model import Credential, Observed, Place, Stage, Verdict, Version
-from keyman.core.situation import Situation
+from keyman.core.model import (
+    Credential,
+    Observed,
+    OrderKind,
+    OrderState,
+    Place,
+    Stage,
+    Verdict,
+    Version,
+)
+from keyman.core.situation import NO_TIME, Situation
 from keyman.core.steps import Abandon, Accept, Request
 
 NO_OVERLAP = timedelta(0)
@@ -117,7 +126,8 @@ def carried(c: Credential, v: Version, fingerprint: str, now: datetime) -> Crede
             expires_before=source.expires_before,
             fingerprint=fingerprint,
             issued_at=now,
-            compromised_at=source.compromised_at,
+            compromised_at=v.compromised_at or source.compromised_at,
+            revoke_first=v.revoke_first or source.revoke_first,
         )
     )
 
@@ -131,7 +141,16 @@ def start_over(c: Credential, v: Version, attempt: str, now: datetime) -> Creden
 def activated(c: Credential, place: Place, now: datetime) -> Credential:
     v = c.tenant(place)
     c = c.with_version(v.number, activated_at=now) if v else c
+    c = _switched(c, OrderKind.ACTIVATE, place, now)
     return replace(_progressed(c), doubt_at=now)
+
+
+def _switched(c: Credential, kind: OrderKind, place: Place, now: datetime) -> Credential:
+    """The provider agreed: a picture that shows the slot as it was before is an old one."""
+    for order in c.orders:
+        if order.open and order.kind is kind and Place(c.key_id or "", order.slot) == place:
+            c = c.with_order(order.id, state=OrderState.DONE, finished_at=now, error=None)
+    return c
 
 
 def probed(
@@ -139,7 +158,7 @@ def probed(
 ) -> Credential:
     """One probe of a new secret, with that of the current one beside it where it was needed."""
     verify = c.policy.verify
-    pause = v.probed_at is None or now - v.probed_at > verify.within
+    pause = v.probed_at is None or not NO_TIME <= now - v.probed_at <= verify.within
     v = replace(v, probed_at=now, verified_at=None)
     if pause:
         v = replace(v, probe_from=now, successes=0, refusals=0)
@@ -176,7 +195,7 @@ def examined(
     dead = verdict is Verdict.REFUSED or (against is not None and verdict is Verdict.SILENT)
     alive = verdict is Verdict.ACCEPTED
     dead_at = (v.dead_at or now) if dead else (None if alive else v.dead_at)
-    return c.with_version(v.number, examined_at=now, dead_at=dead_at)
+    return c.with_version(v.number, examined_at=now, dead_at=dead_at, reported_at=None)
 
 
 def reported(c: Credential, number: int, now: datetime) -> Credential:
@@ -194,7 +213,10 @@ def promoted(c: Credential, v: Version, now: datetime) -> Credential:
         overlap = NO_OVERLAP if old.compromised else c.policy.overlap if wish is None else wish
         c = c.with_version(old.number, stage=stage, replaced_at=now, overlap=overlap)
     c = c.with_version(v.number, stage=Stage.CURRENT, promoted_at=now)
-    return _progressed(replace(c, home=v.handle if v.slot else c.home))
+    home = v.handle if v.slot else c.home
+    # Going back to an older key: the slot to silence was the newer one's.
+    silence = None if v.carries is not None and home != c.home else c.silence
+    return _progressed(replace(c, home=home, silence=silence))
 
 
 def retired(c: Credential, place: Place, v: Version | None, now: datetime) -> Credential:
@@ -202,6 +224,7 @@ def retired(c: Credential, place: Place, v: Version | None, now: datetime) -> Cr
         c = c.with_version(v.number, stage=Stage.RETIRED, retired_at=now)
     if v is None and c.silence == place.slot:
         c = replace(c, silence=None)
+    c = _switched(c, OrderKind.DEACTIVATE, place, now)
     return replace(_progressed(c), doubt_at=now)
 
 
@@ -245,7 +268,8 @@ def failed(
     failures = c.failures + 1
     rest = c.policy.retry.delay(failures, c.name)
     if retry_after is not None:
-        rest = max(timedelta(seconds=retry_after), timedelta(milliseconds=1))
+        asked = max(timedelta(seconds=retry_after), timedelta(milliseconds=1))
+        rest = min(asked, c.policy.retry.longest)
     return replace(
         c,
         failures=failures,

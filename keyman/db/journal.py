@@ -121,7 +121,19 @@ class Journal:
         """
         with self._writing() as connection:
             records.forget(connection, name)
+            meta.remember(connection, name, None)
         self._known.pop(name, None)
+
+    def whereabouts(self, name: str) -> str | None:
+        """What was last remembered of the credential's provider; None if nothing was."""
+        with self._reading() as connection:
+            return meta.whereabouts(connection, name)
+
+    def remember(self, name: str, whereabouts: str) -> None:
+        """Keep, until the name is forgotten, how its provider is reached. Nothing secret."""
+        if self.whereabouts(name) != whereabouts:
+            with self._writing() as connection:
+                meta.remember(connection, name, whereabouts)
 
     def order(self, order_id: str) -> tuple[str, Order] | None:
         """The order, open or finished, and the name of its credential."""

@@ -1,5 +1,5 @@
-"""The small facts beside the records: this installation's name, and which Idempotency-Key stands
-for which order.
+"""The small facts beside the records: this installation's name, where a credential's provider was
+when it was last configured, and which Idempotency-Key stands for which order.
 """
 
 from __future__ import annotations
@@ -38,6 +38,23 @@ def _made(connection: Connection) -> str:
     drawn = new_id()
     connection.execute(insert(META), {"key": "installation", "value": drawn})
     return drawn
+
+
+def whereabouts(connection: Connection, name: str) -> str | None:
+    """What `remember` was last told of this credential."""
+    found = select(META.c.value).where(META.c.key == _whereabouts(name))
+    said: str | None = connection.execute(found).scalar_one_or_none()
+    return said
+
+
+def remember(connection: Connection, name: str, said: str | None) -> None:
+    connection.execute(delete(META).where(META.c.key == _whereabouts(name)))
+    if said is not None:
+        connection.execute(insert(META), {"key": _whereabouts(name), "value": said})
+
+
+def _whereabouts(name: str) -> str:
+    return f"whereabouts {name}"
 
 
 def claim_key(connection: Connection, key: str, name: str, order_id: str, now: datetime) -> str:

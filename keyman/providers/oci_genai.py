@@ -289,21 +289,15 @@ class OciGenai:
                 ATTEMPT_TAG: wish.attempt,
             },
         )
-        # Not the bare attempt: that is the token of the renewal which may follow for this wish.
+        # Not the bare attempt: that is the token of the renewal which may follow for this wish. If
+        # it was used (409), the key exists, and the next try finds it as soon as a list shows it.
         token = f"create-{wish.attempt}"
-        try:
-            return self._ask(
-                f"create an API key for {name}",
-                lambda client: client.create_api_key(body, opc_retry_token=token),
-                lambda data, _: _created(data, wish, first),
-                changes=True,
-            )
-        except Collided:
-            # The token was used: the key exists. While no list shows it, waiting is all there is
-            # to do; another key would be one too many.
-            if found := self._find_created(wish):
-                return found
-            raise
+        return self._ask(
+            f"create an API key for {name}",
+            lambda client: client.create_api_key(body, opc_retry_token=token),
+            lambda data, _: _created(data, wish, first),
+            changes=True,
+        )
 
     def _renew(self, wish: Version, place: Place, etag: str | None) -> Issued:
         from oci.generative_ai.models import KeyDetails, RenewApiKeyDetails

@@ -153,9 +153,12 @@ class Api:
         """Take the slot in use under management; answers with the credential's status."""
         return answer(await run_in_threadpool(self._desk.adopt, name, body.slot, body.secret, by))
 
-    async def forget(self, name: asked.Name, by: asked.Peer) -> Response:
+    async def forget(
+        self, name: asked.Name, by: asked.Peer, body: asked.Forget | None = None
+    ) -> Response:
         """Drop what is known of a credential that left the configuration."""
-        return answer(await run_in_threadpool(self._desk.forget, name, by))
+        revoke = (body or asked.Forget()).revoke
+        return answer(await run_in_threadpool(self._desk.forget, name, by, revoke=revoke))
 
     async def reload(self) -> Response:
         """Take up a changed configuration."""

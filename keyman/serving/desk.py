@@ -33,7 +33,11 @@ class Desk(Protocol):
 
     def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json: ...
 
-    def forget(self, name: str, by: str) -> Json: ...
+    def forget(self, name: str, by: str, *, revoke: bool = False) -> Json:
+        """Drop all that is known of a credential that left the configuration.
+
+        With `revoke`, after destroying its secrets at the provider.
+        """
 
     def ready(self) -> None:
         """Raises an Error unless journal and stores answer."""

@@ -143,6 +143,10 @@ class Adopt(Body):
     secret: Annotated[Secret, BeforeValidator(_secret), _TEXT]
 
 
+class Forget(Body):
+    revoke: bool = False  # at the provider, before anything is dropped
+
+
 class Rejected(Body):
     version: Number
 

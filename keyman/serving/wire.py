@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOOKUP = b"/api/v1/secrets/"
 JSON_WANTED = (b"*/*", JSON.encode())
 PLAIN_WANTED = (b"text/plain",)
+INDIFFERENT = (b"host", b"user-agent", b"accept-encoding", b"connection")  #: to a plain lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class Wire(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"accept":
                 wanted = value
-            elif name not in (b"host", b"user-agent"):
+            elif name not in INDIFFERENT:
                 return None
         if wanted in JSON_WANTED or wanted in PLAIN_WANTED:
             name_asked = self.url[len(LOOKUP) :].decode("latin-1")

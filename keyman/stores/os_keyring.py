@@ -7,7 +7,7 @@ ever opens a prompt: a daemon has nobody to answer it.
 
 One entry a secret, `<name>/<number>`, and one named `index` that lists them, because most keyrings
 cannot be searched. The index is written before an entry and trimmed after it: a crash may leave an
-address without a secret, never a secret without its address. Whoever calls takes turns by a file lock.
+address without a secret, never a secret without its address. Callers take turns by a file lock.
 Programs of the same user can read all of it; that is what such a keyring is.
 """
 
@@ -52,13 +52,14 @@ class OsKeyring:
         A backend of None is the platform's own. Raises ConfigError for one that is not in BACKENDS,
         StoreFailed if it does not answer.
         """
-        self._backend = backend or _OF_PLATFORM.get(sys.platform, "secret-service")
-        if self._backend not in BACKENDS:
+        self._kind = backend or _OF_PLATFORM.get(sys.platform, "secret-service")
+        if self._kind not in BACKENDS:
             raise ConfigError(
-                f"there is no keyring backend {self._backend!r}",
+                f"there is no keyring backend {self._kind!r}",
                 hint=f"the backends are: {', '.join(BACKENDS)}",
             )
         self._service, self._lock = service, lock
+        self._vendor: KeyringBackend | None = None
         self._read(INDEX)
 
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
@@ -81,7 +82,9 @@ class OsKeyring:
         return [address for address in named if self._read(_entry(*address)) is not None]
 
     def close(self) -> None:
-        """Nothing to do: each call has a connection of its own."""
+        with _one_thread:
+            vendor, self._vendor = self._vendor, None
+            _end(vendor)
 
     def _index(self) -> set[tuple[str, int]]:
         text = self._read(INDEX)
@@ -103,33 +106,51 @@ class OsKeyring:
         self._write(INDEX, json.dumps(numbers, separators=(",", ":")))
 
     def _read(self, entry: str) -> str | None:
-        with self._turn(), _translated(self._backend):
-            return self._connection().get_password(self._service, entry)
+        with self._asking() as vendor:
+            return vendor.get_password(self._service, entry)
 
     def _write(self, entry: str, value: str) -> None:
-        with _translated(self._backend):
-            self._connection().set_password(self._service, entry, value)
-        if self._read(entry) != value:
+        with self._asking() as vendor:
+            vendor.set_password(self._service, entry, value)
+        if self._read_afresh(entry) != value:
             raise StoreFailed(f"the keyring did not give back what was put under {entry!r}")
 
     def _erase(self, entry: str) -> None:
         if self._read(entry) is None:
             return
-        with _translated(self._backend):
-            self._connection().delete_password(self._service, entry)
-        if self._read(entry) is not None:
+        with self._asking() as vendor:
+            vendor.delete_password(self._service, entry)
+        if self._read_afresh(entry) is not None:
             raise StoreFailed(f"the keyring still has {entry!r} after it was deleted")
 
-    def _connection(self) -> KeyringBackend:
-        """A backend object of this one call: the vendor's own connect anew for each anyway."""
-        return _backend_class(self._backend)()
+    def _read_afresh(self, entry: str) -> str | None:
+        """Over a new connection, which then replaces the old.
+
+        In this order, and no more connections than that: gnome-keyring can abort, and be locked
+        from then on, when a caller arrives in the moment in which another leaves.
+        """
+        with self._turn():
+            before, self._vendor = self._vendor, None
+            try:
+                return self._read(entry)
+            finally:
+                _end(before)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[KeyringBackend]:
+        with self._turn(), _translated(self._kind), contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)  # the next call tries a connection of its own
+            if self._vendor is None:
+                self._vendor = _backend_class(self._kind)()
+            yield self._vendor
+            on_failure.pop_all()
 
     @contextlib.contextmanager
     def _turn(self, *, make: bool = False) -> Iterator[None]:
         """One caller at a time, over threads and processes; the kernel frees a dead one's turn.
 
-        Readers too: gnome-keyring may die of two callers at once. They make no file for it; as
-        long as nobody ever wrote, they go without.
+        Readers too, for gnome-keyring's sake. They make no file for it: as long as nobody ever
+        wrote, they go without.
         """
         with _one_thread, contextlib.ExitStack() as held:
             if self._lock not in _held:
@@ -178,43 +199,55 @@ def _backend_class(backend: str) -> Callable[[], KeyringBackend]:
         theirs = getattr(import_module(module), name)
         ours: dict[str, Any] = {"set_properties_from_env": lambda _self: None}
         if backend == "secret-service":
-            ours |= _unprompted(theirs)
+            ours |= _unprompted()
         return type(name, (theirs,), ours)
 
 
-def _unprompted(theirs: Any) -> dict[str, Any]:
+def _unprompted() -> dict[str, Any]:
     """The two doors by which the Secret Service backend would wait for a person, closed."""
     import secretstorage
 
-    def open_collection(_self: Any) -> Any:
-        with contextlib.ExitStack() as on_failure:
-            connection = on_failure.enter_context(contextlib.closing(secretstorage.dbus_init()))
-            within = functools.partial(connection.send_and_get_reply, timeout=ANSWER_SECONDS)
-            vars(connection)["send_and_get_reply"] = within  # a service that hangs ends as an error
-            try:
-                collection = secretstorage.Collection(connection)
-            except secretstorage.ItemNotFoundException:
-                raise InitError("it has no default collection") from None
-            if collection.is_locked():  # or it would say of all that is in it: absent
-                raise KeyringLocked("it is locked")
-            on_failure.pop_all()
-            return collection
+    def open_collection(self: Any) -> Any:
+        if not hasattr(self, "connection"):
+            self.connection = _LastingConnection(secretstorage.dbus_init())
+        try:
+            collection = secretstorage.Collection(self.connection)
+        except secretstorage.ItemNotFoundException:
+            raise InitError("it has no default collection") from None
+        if collection.is_locked():  # or it would say of all that is in it: absent
+            raise KeyringLocked("it is locked")
+        return collection
 
     def refuse_locked(_self: Any, item: Any) -> None:
         if item.is_locked():
             raise KeyringLocked("the entry is locked")
 
-    def get_password(self: Any, service: str, entry: str) -> Any:
-        try:
-            return theirs.get_password(self, service, entry)
-        except secretstorage.ItemNotFoundException:  # dropped between being found and being read
-            return theirs.get_password(self, service, entry)
+    return {"get_preferred_collection": open_collection, "unlock": refuse_locked}
 
-    return {
-        "get_preferred_collection": open_collection,
-        "unlock": refuse_locked,
-        "get_password": get_password,
-    }
+
+class _LastingConnection:
+    """A D-Bus connection that is not closed after each call, and never waited on for ever."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def send_and_get_reply(self, message: Any) -> Any:
+        return self._connection.send_and_get_reply(message, timeout=ANSWER_SECONDS)
+
+    def close(self) -> None:
+        """Left to end()."""
+
+    def end(self) -> None:
+        self._connection.close()
+
+
+def _end(vendor: KeyringBackend | None) -> None:
+    connection = getattr(vendor, "connection", None)
+    if isinstance(connection, _LastingConnection):
+        connection.end()
 
 
 @contextlib.contextmanager

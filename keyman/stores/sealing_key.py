@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import re
 import secrets
@@ -63,13 +64,12 @@ def _from_keyring(options: Options, *, make: bool) -> bytes:
 
     # A service of its own: dropping an installation's secrets must not drop what seals a file.
     service = options.get("service") or f"keyman/{options['installation']}/store-key"
-    keyring = OsKeyring(
-        options.get("backend"), service, lock=Path(options["home"]) / "keyring.lock"
-    )
-    found = keyring.get("store-key", 1)
-    if found is None and make:
-        found = Secret(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode())
-        keyring.put("store-key", 1, found)
+    lock = Path(options["home"]) / "keyring.lock"
+    with contextlib.closing(OsKeyring(options.get("backend"), service, lock=lock)) as keyring:
+        found = keyring.get("store-key", 1)
+        if found is None and make:
+            found = Secret(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+            keyring.put("store-key", 1, found)
     if found is None:
         raise _missing(f"the store's key ({service}) in the keyring")
     return _decoded(found.reveal().encode(), f"the store's key ({service}) in the keyring")

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,8 +41,10 @@ def bus(secret_service: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict
 
 
 @pytest.fixture
-def store(bus: dict[str, str], tmp_path: Path) -> OsKeyring:
-    return OsKeyring("secret-service", f"keyman/{new_id()}", lock=tmp_path / "keyring.lock")
+def store(bus: dict[str, str], tmp_path: Path) -> Iterator[OsKeyring]:
+    service, lock = f"keyman/{new_id()}", tmp_path / "keyring.lock"
+    with contextlib.closing(OsKeyring("secret-service", service, lock=lock)) as opened:
+        yield opened
 
 
 @contextlib.contextmanager
@@ -122,6 +126,14 @@ def test_an_address_without_its_secret_is_not_listed_and_heals(store: OsKeyring)
     assert entries(store)[INDEX] == '{"genai":[1]}'
 
 
+def test_reading_makes_no_lock_and_writing_makes_it_the_owner_s_alone(store: OsKeyring) -> None:
+    assert store.get("genai", 1) is None
+    assert store.list() == []
+    assert not store._lock.exists()
+    store.put("genai", 1, Secret("one"))
+    assert stat.S_IMODE(store._lock.stat().st_mode) == 0o600
+
+
 class _Breaks(Exception):
     pass
 
@@ -154,6 +166,7 @@ def test_a_crash_never_leaves_a_secret_that_is_not_listed(
     with contextlib.suppress(_Breaks):
         crashing.put("genai", 1, Secret("one"))
         crashing.drop("genai", 1)
+    crashing.close()
     kept = {entry for entry in entries(store) if entry != INDEX}
     assert kept == {f"{name}/{number}" for name, number in store.list()}
 
@@ -190,30 +203,32 @@ def test_a_backend_of_another_platform_fails_as_a_store(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def own_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Secret Service for one test, which may break it."""
+def breakable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OsKeyring]:
+    """A store at a Secret Service of its own, which the test may break."""
     with servers.secret_service(tmp_path / "service") as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        yield
+        lock = tmp_path / "keyring.lock"
+        with contextlib.closing(OsKeyring("secret-service", "keyman/x", lock=lock)) as opened:
+            yield opened
 
 
-def test_a_locked_keyring_is_refused_without_a_prompt(own_service: None, tmp_path: Path) -> None:
-    store = OsKeyring("secret-service", "keyman/x", lock=tmp_path / "lock")
-    store.put("genai", 1, Secret("one"))
+def test_a_locked_keyring_is_refused_without_a_prompt(breakable: OsKeyring) -> None:
+    breakable.put("genai", 1, Secret("one"))
     with collection() as opened:
         opened.lock()
     with pytest.raises(StoreFailed, match="locked") as failed:
-        store.get("genai", 1)
+        breakable.get("genai", 1)
     assert "unlock" in failed.value.hint
     with pytest.raises(StoreFailed, match="locked"):
-        store.put("genai", 1, Secret("two"))
+        breakable.put("genai", 1, Secret("two"))
+    with pytest.raises(StoreFailed, match="locked"):  # nobody can know that it is absent
+        breakable.get("never", 1)
 
 
 def test_a_keyring_that_hangs_ends_as_an_error(
-    own_service: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    breakable: OsKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = OsKeyring("secret-service", "keyman/x", lock=tmp_path / "lock")
     with contextlib.closing(secretstorage.dbus_init()) as connection:
         bus = Proxy(message_bus, connection)
         (process,) = bus.GetConnectionUnixProcessID("org.freedesktop.secrets")
@@ -221,6 +236,39 @@ def test_a_keyring_that_hangs_ends_as_an_error(
     os.kill(process, signal.SIGSTOP)
     try:
         with pytest.raises(StoreFailed, match="Timeout"):
-            store.get("genai", 1)
+            breakable.get("genai", 1)
     finally:
         os.kill(process, signal.SIGCONT)
+    assert breakable.get("genai", 1) is None, "it does not go on with the connection it gave up"
+
+
+def test_a_keyring_whose_bus_went_away_is_an_error_then_used_again(store: OsKeyring) -> None:
+    store.put("genai", 1, Secret("one"))
+    assert store._vendor is not None
+    vars(store._vendor)["connection"].sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(StoreFailed):
+        store.get("genai", 1)
+    assert store.get("genai", 1) == Secret("one")
+
+
+class _Forgetful(OsKeyring):
+    """A keyring that accepts and keeps nothing, as some do when they are full."""
+
+    def _read_afresh(self, entry: str) -> str | None:
+        self._vendor.delete_password(self._service, entry)  # type: ignore[union-attr]
+        return super()._read_afresh(entry)
+
+
+def test_what_is_not_there_over_a_new_connection_was_not_put(
+    store: OsKeyring, tmp_path: Path
+) -> None:
+    forgetful = _Forgetful("secret-service", store._service, lock=tmp_path / "keyring.lock")
+    with contextlib.closing(forgetful), pytest.raises(StoreFailed, match="did not give back"):
+        forgetful.put("genai", 1, Secret("one"))
+
+
+def test_each_write_is_read_back_over_another_connection(store: OsKeyring) -> None:
+    store.put("genai", 1, Secret("one"))
+    before = store._vendor
+    store.put("genai", 1, Secret("two"))
+    assert store._vendor is not before

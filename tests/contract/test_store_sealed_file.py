@@ -6,7 +6,9 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from keyman.core.model import Secret
 from keyman.errors import StoreFailed
-from keyman.stores.sealed_file import SealedFile
+from keyman.stores.sealed_file import SealedFile, _open, _seal
 from tests.contract.store_process import nth_value, process
 
 KEY, OTHER_KEY = b"k" * 32, b"K" * 32
@@ -132,6 +134,15 @@ def test_a_row_given_another_address_is_refused(
         store.get(name, number)
 
 
+def test_addresses_that_look_alike_when_run_together_are_not_the_same(
+    path: Path, store: SealedFile
+) -> None:
+    store.put("genai1", 2, Secret("sk-one"))
+    edit(path, "UPDATE secrets SET name = 'genai', number = 12")
+    with pytest.raises(StoreFailed, match="damaged or tampered"):
+        store.get("genai", 12)
+
+
 def test_no_slot_is_not_an_empty_slot(path: Path, store: SealedFile) -> None:
     store.put("genai", 1, Secret("sk-one"), slot=None)
     edit(path, "UPDATE secrets SET slot = ''")
@@ -186,6 +197,45 @@ def test_a_row_of_another_installation_with_the_same_key_is_refused(
     edit(path, "UPDATE secrets SET data_key = ?, sealed = ?", *row)
     with pytest.raises(StoreFailed, match="damaged or tampered"):
         store.get("genai", 1)
+
+
+def test_a_row_is_bound_to_its_installation_even_under_the_same_keys(
+    path: Path, store: SealedFile
+) -> None:
+    """As somebody could have it who knows the outside key, or a clone that was sealed anew."""
+    store.put("genai", 1, Secret("ours"))
+    edit(path, "UPDATE header SET installation = 'another'")
+    edit(path, "UPDATE keys SET master = ?", _seal(KEY, store._master, b"master key", b"another"))
+    with closing(SealedFile(path, KEY, "another")) as other:
+        assert other.list() == [("genai", 1)]
+        with pytest.raises(StoreFailed, match="damaged or tampered"):
+            other.get("genai", 1)
+
+
+def test_each_put_has_a_data_key_of_its_own(path: Path, store: SealedFile) -> None:
+    keys = set()
+    for number in (1, 1, 2):
+        store.put("genai", number, Secret("x"), slot="key-one")
+        with closing(sqlite3.connect(path)) as db:
+            row = db.execute("SELECT data_key FROM secrets WHERE number = ?", (number,)).fetchone()
+        bound = store._address("genai", number, "key-one")
+        keys.add(_open(store._master, row[0], b"data key", *bound))
+    assert len(keys | {store._master, KEY}) == 5
+
+
+def test_a_store_opened_for_the_first_time_by_many_at_once_is_one_store(path: Path) -> None:
+    def begin(worker: int) -> None:
+        together.wait()
+        with closing(SealedFile(path, KEY, HOUSE)) as store:
+            store.put("genai", worker, Secret(str(worker)))
+
+    for _ in range(10):
+        together = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(begin, range(4)))
+        with closing(SealedFile(path, KEY, HOUSE)) as store:
+            assert [store.get("genai", n) for n in range(4)] == [Secret(str(n)) for n in range(4)]
+        path.unlink()
 
 
 def test_another_format_and_another_program_s_file_are_refused(
@@ -336,16 +386,18 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(
     key_file = tmp_path / "store.key"
     options = {"installation": HOUSE, "home": tmp_path, "path": path}
     options["key"] = {"kind": "file", "path": key_file}
+    journal = path.with_name("secrets.db-journal")
     taken, undone = -1, 0
     for kill in range(30):
         task = {"kind": "sealed-file", "options": options, "churn": taken + 1}
         with process(task) as writer:
             assert writer.stdout is not None
             acknowledged = [writer.stdout.readline() for _ in range(1 + kill % 5)]
+            while kill % 3 and not journal.stat().st_size and writer.poll() is None:
+                pass  # two of three kills are aimed at the middle of a put
             writer.kill()
             acknowledged += writer.stdout.readlines()  # what it said before it died
         taken = int([line for line in acknowledged if line.endswith("\n")][-1])
-        journal = path.with_name("secrets.db-journal")
         undone += journal.stat().st_size > 0
         key = base64.urlsafe_b64decode(key_file.read_bytes())
         with closing(SealedFile(path, key, HOUSE, read_only=bool(kill % 2))) as after:

@@ -303,13 +303,14 @@ def test_an_answer_that_drips_for_ever_is_given_up(oci: World) -> None:
     handle, _ = oci.made_by_hand()
     provider = oci.provider_with()
     provider.observe((handle,), oci.clock.now())
-    provider._service._deadline = 0.05
+    provider._service._deadline, first = 0.05, provider._service._client
     oci.sandbox.faults.add(Fault("delay", "GetApiKey", seconds=0.4, count=1))
     oci.sandbox.faults.add(Fault("delay", "CreateApiKey", seconds=0.4, count=1))
     with pytest.raises(errors.RetryLater, match="too long"):
         provider.observe((handle,), oci.clock.now())
     with pytest.raises(errors.Unknown, match="too long"):
         provider.create(oci.wish(), oci.standby_ends)
+    assert provider._service._client is not first  # the call that was given up may still use it
     provider._service._deadline = 20.0
     assert provider.observe((handle,), oci.clock.now()).keys  # and the next one does not wait
 

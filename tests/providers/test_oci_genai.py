@@ -305,6 +305,16 @@ def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
     assert oci.sandbox.cloud.keys[handle].defined_tags == spaces
 
 
+def test_a_claim_made_on_an_old_picture_is_refused() -> None:
+    with world(Behaviour(stale_reads=5)) as oci:
+        handle, _ = oci.made_by_hand()
+        seen = oci.seen(handle)
+        oci.sandbox.console.update(handle, {}, {"freeformTags": {"by": "hand"}})
+        with pytest.raises(errors.RetryLater):
+            oci.usual.claim(seen, "here", 1)
+        assert oci.key(handle)["freeformTags"] == {"by": "hand"}
+
+
 @pytest.mark.parametrize(
     ("clouds", "fenced"),
     [
@@ -523,6 +533,14 @@ def test_what_is_off_for_good_needs_no_call(oci: World, state: str) -> None:
     oci.usual.retire(Place(handle, "key-two"), None)
     oci.usual.revoke(Place(handle, "key-two"), None)
     assert oci.changes == before
+
+
+def test_a_conflict_about_what_is_so_already_is_no_failure() -> None:
+    with world(Behaviour(same_state=409, stale_reads=1, etag_on_get=False)) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        oci.usual.retire(Place(handle, "key-two"), None)
+        assert [c.status for c in oci.sandbox.calls("SetApiKeyState")] == [200, 409]
 
 
 # Text.

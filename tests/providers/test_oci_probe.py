@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -198,12 +200,31 @@ def test_where_made_up_secrets_are_taken_the_real_one_is_not_shown() -> None:
     assert all("canary" not in r.headers["authorization"] for r in anyone.requests)
 
 
-def test_an_endless_answer_is_cut_off(oci: World) -> None:
-    _, secrets = oci.made_by_hand()
-    probe = probe_of(oci)
-    assert probe.verdict(secrets["key-one"]) is Verdict.ACCEPTED
-    oci.sandbox.faults.add(Fault("garbage", "ChatCompletions", body="x" * 10_000_000))
-    assert probe.verdict(secrets["key-one"]) is Verdict.SILENT
+class Talker(BaseHTTPRequestHandler):
+    """Refuses whoever it doesn't know, and talks to the others for as long as they listen."""
+
+    sent = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        known = "canary" in self.headers["authorization"]
+        self.send_response(400 if known else 401)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(2000 if known else 0):
+                Talker.sent += self.wfile.write(b" " * 65_536)
+
+    def log_message(self, *_: object) -> None:
+        """Not to standard error."""
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Talker) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        probe = Probe(f"http://127.0.0.1:{server.server_port}", MODEL, Network(), SetClock())
+        assert probe.verdict(Secret("sk-canary-x")) is Verdict.SILENT
+        server.shutdown()
+    assert Talker.sent < 20_000_000
 
 
 def test_variables_of_the_environment_move_no_secret(

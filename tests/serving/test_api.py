@@ -124,14 +124,32 @@ def test_a_query_that_cannot_be_followed_is_refused(world: World, query: str) ->
 
 @pytest.mark.parametrize(
     "name",
-    "%67enai Genai .. . a%00 genai%0a genai%20 _x -x a.b %E2%85%A0 genai/ genai%2f.. ge+nai "
-    "genai;x * genai//x".split(),
+    [
+        "%67enai",
+        "Genai",
+        "..",
+        ".",
+        "a%00",
+        "genai%0a",
+        "genai%20",
+        "_x",
+        "-x",
+        "a.b",
+        "%E2%85%A0",
+        "genai/",
+        "genai%2f..",
+        "ge+nai",
+        "genai;x",
+        "*",
+        "genai//x",
+    ],
 )
 @pytest.mark.parametrize("route", ["/api/v1/secrets/{}", "/api/v1/credentials/{}/rotate"])
 def test_names_are_taken_literally_or_not_at_all(world: World, route: str, name: str) -> None:
     method = "POST" if route.endswith("rotate") else "GET"
     status, _, body = world.ask(method, route.format(name))
     assert (status, code(body)) == (404, "not_found")
+    assert repr(name) not in str(body)
     assert world.desk.wishes == []
 
 
@@ -161,7 +179,7 @@ def test_a_promotion_is_pushed_to_all_who_wait_and_no_thread_waits_with_them(
 ) -> None:
     before = threading.active_count()
     asked = [
-        in_background(lambda: world.ask("GET", f"{GENAI}?after=7&wait=30s")) for _ in range(60)
+        in_background(lambda: world.ask("GET", f"{GENAI}?after=7&wait=300s")) for _ in range(60)
     ]
     waiting(world, "genai", 60)
     threads = threading.active_count() - before - len(asked)
@@ -175,7 +193,7 @@ def test_a_promotion_is_pushed_to_all_who_wait_and_no_thread_waits_with_them(
 
 
 def test_whoever_waits_hears_that_nothing_is_usable_any_more(world: World) -> None:
-    thread, found = in_background(lambda: world.ask("GET", f"{GENAI}?after=7&wait=30s"))
+    thread, found = in_background(lambda: world.ask("GET", f"{GENAI}?after=7&wait=300s"))
     waiting(world, "genai", 1)
     world.snapshot.publish("genai", nothing_usable(8))
     thread.join(20)

@@ -13,9 +13,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from keyman.serving.api import Api
+from keyman.serving.server import Agent
 from keyman.serving.wire import Limits, peer_uid
 from tests.serving import world as worlds
 from tests.serving.world import CANARY, HASTY, World, read_all, secret_of
@@ -146,6 +149,28 @@ def test_strangers_cannot_take_the_room_of_others() -> None:
 
 
 # How they ask.
+
+
+class NoFramework:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("a plain lookup does not come here")
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "Accept: */*", "Accept: application/json", "Accept: text/plain"]
+)
+def test_a_plain_lookup_is_answered_without_the_framework(world: World, accept: str) -> None:
+    world.agent.stop()
+    api = Api(world.desk, world.snapshot, reload=dict, since=world.clock.wall)
+    api.app = NoFramework()  # type: ignore[assignment]
+    world.agent = Agent(api, world.path)
+    world.agent.start()
+    lines = ["GET /api/v1/secrets/genai HTTP/1.1", "Host: x", "User-Agent: curl/8", accept]
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(world.path))
+        connection.sendall("\r\n".join([*filter(None, lines), "", ""]).encode())
+        assert VALUE in connection.recv(65536)
 
 
 def test_one_connection_serves_many_requests_in_order(world: World) -> None:
@@ -307,8 +332,13 @@ def test_who_never_reads_does_not_hold_up_others(world: World) -> None:
         deaf.connect(str(world.path))
         deaf.settimeout(1)
         with pytest.raises(TimeoutError):  # nothing more is taken from who takes nothing
-            deaf.sendall(LOOKUP * 500_000)
+            send_without_end(deaf)
         assert VALUE in world.say(CLOSING)
+
+
+def send_without_end(connection: socket.socket) -> None:
+    for _ in range(1_000):  # 80 MB
+        connection.send(LOOKUP * 1_000)
 
 
 # Readers and a writer.

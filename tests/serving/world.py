@@ -137,7 +137,7 @@ class MemoryDesk:
         self.adopted.append((name, slot, secret, by))
         return self.credentials[name]
 
-    def forget(self, name: str, by: str) -> Json:
+    def forget(self, name: str, by: str, *, revoke: bool = False) -> Json:
         if name in self.credentials:
             raise errors.Conflict(f"{name} is still in the configuration")
         return {"name": name, "forgotten": True}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 from keyman import errors
@@ -19,9 +19,12 @@ from tests.sim.setups import Kind, Replay, Setup
 
 T = TypeVar("T")
 TOKENS_LIVE = timedelta(hours=24)
+OUTAGE = timedelta(minutes=40)
+STALE_FOR = timedelta(seconds=50)  # no picture is older than that, for lack of consistency alone
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TINY = timedelta(milliseconds=100)  # what a call takes
 LATE = {"late-2s": 2, "late-100s": 100, "late-350s": 350}
-CALL_TROUBLES = ("cut", "5xx", "429", "no", "lost", "done-lost", "done-cut", *LATE)
+CALL_TROUBLES = ("cut", "5xx", "outage", "429", "no", "lost", "done-lost", "done-cut", *LATE)
 
 
 class PowerCut(BaseException):
@@ -35,6 +38,7 @@ class Surroundings(Protocol):
 
     @property
     def true(self) -> datetime: ...
+    def now(self) -> datetime: ...
     def pass_time(self, by: timedelta) -> None: ...
     def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None: ...
@@ -48,6 +52,7 @@ class Slot:
     set_state: str = "INACTIVE"
     expires_at: datetime | None = None
     off_by_person: bool = False
+    touched: bool = False  #: a person changed it since it was last filled
 
     def state(self, now: datetime) -> str:
         over = self.expires_at is not None and now >= self.expires_at
@@ -90,7 +95,8 @@ class Cloud:
     tokens: dict[str, tuple[datetime, Issued | Created]] = field(default_factory=dict)
     flying: list[Flying] = field(default_factory=list)
     made: int = 0
-    changes: int = 0
+    down_until: datetime = LONG_AGO
+    changed_at: datetime = LONG_AGO
     before: tuple[KeySeen, ...] = ()  # the picture before the last change
     stale_left: int = 0
 
@@ -100,9 +106,11 @@ class Cloud:
         if self.world.setup.kind is Kind.MINTED:
             return None
         self.world.pass_time(TINY)
-        trouble = self.world.trouble("observe", ("cut", "5xx", "stale"))
-        _fall(trouble)
-        stale = trouble == "stale" or self.stale_left > 0
+        recent = self.world.true - self.changed_at <= STALE_FOR
+        kinds = ("cut", "5xx", "outage", "stale") if recent else ("cut", "5xx", "outage")
+        trouble = self.world.trouble("observe", kinds)
+        self._fall(trouble)
+        stale = recent and (trouble == "stale" or self.stale_left > 0)
         self.stale_left = max(0, self.stale_left - 1)
         return Observed(now, tuple(self._picture(handle, stale=stale) for handle in handles))
 
@@ -120,8 +128,11 @@ class Cloud:
         return self._call("create", lambda: self._create(wish, standby_expires_at))
 
     def issue(self, wish: Version, etag: str | None) -> Issued:
-        make = self._make_key if self.world.setup.kind is not Kind.SLOTS else self._fill
-        return self._call("issue", lambda: make(wish, etag))
+        if self.world.setup.kind is Kind.SLOTS:
+            return self._call("issue", lambda: self._fill(wish, etag))
+        if self.world.setup.kind is Kind.FRESH:
+            self._sweep(wish.attempt)
+        return self._call("issue", lambda: self._make_key(wish))
 
     def activate(self, place: Place, etag: str | None) -> None:
         self._call("activate", lambda: self._set(place, etag, "ACTIVE", "activate"))
@@ -131,9 +142,7 @@ class Cloud:
         self._call("retire", lambda: self._set(place, etag, state, "retire"))
 
     def revoke(self, place: Place, etag: str | None) -> None:
-        if self.world.setup.kind is Kind.MINTED:
-            raise errors.Rejected("a token can't be taken back", hint="wait until it expires")
-        state = "DELETED" if self.world.setup.kind is Kind.FRESH else "REVOKED"
+        state = "REVOKED" if self.world.setup.kind is Kind.SLOTS else "DELETED"
         self._call("revoke", lambda: self._set(place, etag, state, "revoke"))
 
     def verify(self, secret: Secret) -> Verdict:
@@ -141,6 +150,8 @@ class Cloud:
         trouble = self.world.trouble("verify", ("cut", "silent", "forbidden"))
         if trouble == "cut":
             raise PowerCut
+        if self.world.true < self.down_until:
+            return Verdict.SILENT
         if trouble in ("silent", "forbidden"):
             return Verdict(trouble)
         verdict = Verdict.ACCEPTED if self.accepts(secret.reveal()) else Verdict.REFUSED
@@ -199,6 +210,7 @@ class Cloud:
         key = self.keys[handle]
         slot = key.slots[slot_name]
         self._remember()
+        slot.touched = True
         if state == "RENEWED":
             self._put(slot, f"console-{self._serial()}", self.world.true + timedelta(days=90))
             slot.set_state = "ACTIVE"
@@ -222,7 +234,7 @@ class Cloud:
             lands = world.true + timedelta(seconds=LATE[trouble])
             self.flying.append(Flying(lands, verb, effect))
             raise errors.Unknown("no answer")
-        _fall(trouble)
+        self._fall(trouble)
         if trouble == "no":
             raise errors.Rejected("400 InvalidParameter")
         if trouble == "lost":
@@ -234,6 +246,17 @@ class Cloud:
         if trouble == "done-lost":
             raise errors.Unknown("the answer was lost")
         return result
+
+    def _fall(self, trouble: str) -> None:
+        """Raise what a call meets that is not carried out."""
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "outage":
+            self.down_until = self.world.true + OUTAGE
+        if trouble == "5xx" or self.world.true < self.down_until:
+            raise errors.RetryLater("503 ServiceUnavailable")
+        if trouble == "429":
+            raise errors.RetryLater("429 TooManyRequests", retry_after=30)
 
     def _key(self, handle: str) -> Key:
         key = self.keys.get(handle)
@@ -277,7 +300,7 @@ class Cloud:
             self._remember()
             self._put(slot, f"sk-{self._serial()}", wish.expires_at)
             slot.set_state = "INACTIVE"
-            slot.off_by_person = False
+            slot.off_by_person = slot.touched = False
             self.doors.pop(slot.secret, None)
             if state == "ACTIVE":
                 self._switch(slot, "ACTIVE")
@@ -288,19 +311,27 @@ class Cloud:
         self.tokens[wish.attempt] = (self.world.true, issued)
         return issued
 
-    def _make_key(self, wish: Version, etag: str | None) -> Issued:
-        """A key of its own; one that the same wish made before is swept first."""
+    def _sweep(self, attempt: str) -> None:
+        """What an earlier try at the same wish made and nobody holds, as the adapter does it."""
         for key in self.keys.values():
-            if key.tag == wish.attempt and not key.gone:
+            if key.tag == attempt and not key.gone:
                 self.world.changing("sweep", Place(key.handle, None), lambda k=key: self._delete(k))  # type: ignore[misc]
+
+    def _make_key(self, wish: Version) -> Issued:
         self._remember()
         handle = f"key-{self._serial()}"
         slot = Slot()
         lives = timedelta(hours=1) if self.world.setup.kind is Kind.MINTED else None
-        self._put(slot, f"sk-{self._serial()}", self.world.true + lives if lives else wish.expires_at)
+        self._put(
+            slot, f"sk-{self._serial()}", self.world.true + lives if lives else wish.expires_at
+        )
         self._switch(slot, "ACTIVE")
+        late = any(key.tag == wish.attempt and not key.gone for key in self.keys.values())
+        slot.touched = late  # nobody waits for it any more: it lives until it expires
         self.keys[handle] = Key(handle, wish.attempt, {None: slot})
-        return Issued(Secret(slot.secret), handle, f"..{slot.secret}", slot.expires_at)
+        # A token's answer says how long it lives, so its end is told by the caller's clock.
+        ends = self.world.now() + lives if lives else slot.expires_at
+        return Issued(Secret(slot.secret), handle, f"..{slot.secret}", ends)
 
     def _create(self, wish: Version, standby_expires_at: datetime) -> Created:
         answered = self._answered(wish.attempt) if self.world.setup.replay is Replay.FULL else None
@@ -370,7 +401,7 @@ class Cloud:
         return self.made
 
     def _remember(self) -> None:
-        self.changes += 1
+        self.changed_at = self.world.true
         self.before = tuple(self._picture(handle) for handle in self.keys)
         self.stale_left = self.world.setup.stale_reads
 
@@ -390,12 +421,3 @@ class Cloud:
         used = self.world.last_used(slot.secret)
         mask = f"..{slot.secret}"
         return SlotSeen(name, slot.state(self.world.true), mask, slot.expires_at, used)
-
-
-def _fall(trouble: str) -> None:
-    if trouble == "cut":
-        raise PowerCut
-    if trouble == "5xx":
-        raise errors.RetryLater("503 ServiceUnavailable")
-    if trouble == "429":
-        raise errors.RetryLater("429 TooManyRequests", retry_after=30)

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
+from keyman.core.model import Credential, OrderKind, Place, Stage, Verdict, Version
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
+from tests.sim.cloud import OUTAGE
 from tests.sim.setups import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Watch:
         self.overlap_wish: timedelta | None = None
         self.wanted_on: set[str] = set()
         self.published: int | None = None
+        self.promotions = 0
         self.highest = 0
         self.touched_at: datetime | None = None  # last change from outside
         self.clocks_set = False
@@ -93,6 +95,11 @@ class Watch:
         self.overlap_wish = None
         handed = self.handed()
         self.highest = handed[0].number if handed else 0
+
+    def dropping(self, number: int) -> None:
+        handed = self.handed()
+        if handed and handed[0].number == number:
+            raise Broken("I3", f"the secret of version {number} is dropped, and handed out")
 
     def probed(self, secret: str, verdict: Verdict) -> None:
         self.probes[secret] = self.world.true
@@ -162,7 +169,7 @@ class Watch:
     def _something_is_still_on(self, place: Place, secret: str) -> None:
         now, keys = self.world.true, self.world.cloud.keys.values()
         on = any(s.state(now) == "ACTIVE" for k in keys if not k.gone for s in k.slots.values())
-        if on or secret in self.leaked or self.touched_at is not None:
+        if on or secret in self.leaked or self._touched_lately():
             return
         raise Broken("I2", f"retire of {place.slot} switches off the last slot")
 
@@ -180,6 +187,7 @@ class Watch:
             if number not in self.put_as or self.put_as[number] != s.reveal()
         }
         self._one_in_flight(after)
+        self._no_order_is_lost(before, after)
         self._claims_are_true(before, after)
         self._lookups(was, self.handed(after), before, after)
         self._no_secret_in_it(after)
@@ -192,6 +200,12 @@ class Watch:
     def _one_in_flight(self, after: Credential) -> None:
         if len(after.all_at(*OPEN)) > 1:
             raise Broken("I4", "two rotations in flight")
+
+    def _no_order_is_lost(self, before: Credential, after: Credential) -> None:
+        known = {order.id for order in after.orders} | self.world.books.finished.keys()
+        for order in before.orders:
+            if order.id not in known:
+                raise Broken("I4", f"the order to {order.kind} is lost")
 
     def _claims_are_true(self, before: Credential, after: Credential) -> None:
         """What the record newly says of the provider is so, unless a stranger acted meanwhile."""
@@ -210,7 +224,8 @@ class Watch:
                 raise Broken("I7", f"version {v.number} is recorded as switched off, and is not")
 
     def _touched_lately(self) -> bool:
-        return self.touched_at is not None and self.world.true - self.touched_at < NOTICING * 4
+        noticing = self.world.setup.policy.observe_every + NOTICING
+        return self.touched_at is not None and self.world.true - self.touched_at < noticing
 
     def _lookups(
         self,
@@ -220,19 +235,21 @@ class Watch:
         after: Credential,
     ) -> None:
         world = self.world
-        if was and (now is None or now[1] != was[1]):
+        if was and (now is None or now[1] != was[1]) and world.cloud.accepts(was[1]):
             self._left(was[1])
         current = after.current
         moved = current is not None and before.current != current
         if current is not None and moved and (now is None or was is None or now[1] != was[1]):
             self._promotion_is_sound(before, after, current)
         if now is None:
-            if was and world.cloud.accepts(was[1]) and not self._lost_on_purpose(was[1]):
+            out = current is not None and current.expired(world.now())  # by a clock that jumped
+            if was and not out and world.cloud.accepts(was[1]) and not self._on_purpose(was[1]):
                 raise Broken("I8", f"lookups see nothing although {was[1]} works")
             return
         self.left.pop(now[1], None)
         if now[0].number < self.highest:
             raise Broken("I8", f"version {now[0].number} after {self.highest}")
+        self.promotions += now[0].number > self.highest
         self.highest = now[0].number
 
     def _left(self, secret: str) -> None:
@@ -240,18 +257,18 @@ class Watch:
         self.overlap_wish = None
         self.left[secret] = (self.world.true, timedelta(0) if secret in self.leaked else overlap)
 
-    def _lost_on_purpose(self, secret: str) -> bool:
+    def _on_purpose(self, secret: str) -> bool:
         return bool(self.leaked.get(secret)) or not self.world.cloud.sound(secret)
 
-    def _promotion_is_sound(
-        self, before: Credential, after: Credential, current: Version
-    ) -> None:
+    def _promotion_is_sound(self, before: Credential, after: Credential, current: Version) -> None:
         if before.current is not None and before.current.number == current.number:
             return
         world = self.world
         secret = world.safe.secrets.get((after.name, current.number))
         if secret is None:
             raise Broken("I3", f"version {current.number} is current, its secret not stored")
+        if world.cloud.place_of(secret.reveal()) is None and not self._touched_lately():
+            raise Broken("I3", f"what is stored for version {current.number} was never issued")
         if world.setup.policy.verify.successes == 0:
             return
         proven = self.proven.get(secret.reveal())
@@ -288,86 +305,7 @@ class Watch:
             return
         self.refused_since = self.refused_since or world.true
         patience = world.setup.policy.observe_every + NOTICING
+        if world.cloud.down_until > self.refused_since:
+            patience += OUTAGE + NOTICING  # nobody could be asked
         if world.true - self.refused_since > patience and not world.setup.lag:
             raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")
-
-    # At rest.
-
-    def missing(self) -> list[str]:
-        """What keeps the world from being at rest as it should be; empty when it is."""
-        world, record = self.world, self.world.record
-        if self._beyond_repair():
-            return self._admission_missing()
-        said = [f"version {v.number} is {v.stage}" for v in record.all_at(*OPEN)]
-        said += [f"order {o.kind} is open" for o in record.orders if o.open]
-        said += [f"{s} leaked and lives" for s in self.leaked if world.cloud.alive(s)]
-        if world.cloud.flying:
-            said.append("calls are under way")
-        if record.failures:
-            said.append(f"failing: {record.last_error}")
-        return said + self._lookups_missing() + self._slots_missing() + self._store_missing()
-
-    def _beyond_repair(self) -> bool:
-        """No slot of the key can be filled any more, and nothing that is left may be used."""
-        world, record = self.world, self.world.record
-        key = world.cloud.keys.get(record.key_id or "")
-        if world.setup.kind is not Kind.SLOTS or key is None:
-            return False
-        if key.gone:
-            return True
-        now, refills = world.true, world.setup.refills
-        shut = [s for s in key.slots.values() if s.state(now) in ("REVOKED", "EXPIRED")]
-        return len(shut) == len(key.slots) and not refills
-
-    def _admission_missing(self) -> list[str]:
-        """Where nothing can be done keyman says so, and hands out nothing."""
-        world, record = self.world, self.world.record
-        row = world.books.row
-        health = world.machine.health.health(record, row and row.observed, world.now())
-        said = [] if health == "down" else [f"nothing can be done, and health is {health}"]
-        said += [f"order {o.kind} is open" for o in record.orders if o.open]
-        return said + (["a dead secret is handed out"] if self.handed() else [])
-
-    def _lookups_missing(self) -> list[str]:
-        handed, now = self.handed(), self.world.now()
-        if handed is None:
-            return ["nothing to hand out"]
-        current, secret = handed
-        if not self.world.cloud.accepts(secret):
-            return ["what is handed out is refused"]
-        said = [] if self.published == current.number else ["lookups were not told"]
-        policy = self.world.setup.policy
-        if current.expires_at and now >= policy.rotate_at(current.expires_at, record_name(current, self)):
-            said.append("the current version is due")
-        return said
-
-    def _slots_missing(self) -> list[str]:
-        world, record = self.world, self.world.record
-        if world.setup.kind is Kind.MINTED or self.touched_at is not None:
-            return []
-        wanted = {self.put_as.get(v.number) for v in record.all_at(Stage.CURRENT, Stage.PREVIOUS)}
-        now = world.true
-        on = {
-            slot.secret: name
-            for key in world.cloud.keys.values()
-            for name, slot in key.slots.items()
-            if not key.gone and slot.state(now) == "ACTIVE"
-        }
-        extra = [n for s, n in on.items() if s not in wanted and n not in self.wanted_on]
-        return [f"slot {name} is active for nobody" for name in extra]
-
-    def _store_missing(self) -> list[str]:
-        if self.was_restored:
-            return []
-        live = {
-            v.number for v in self.world.record.versions if v.stage is not Stage.REVOKED
-        }
-        kept = {number for _, number in self.world.safe.secrets}
-        return [f"the store keeps version {n}" for n in sorted(kept - live)]
-
-
-def record_name(current: Version, watch: Watch) -> str:
-    return watch.world.setup.name
-
-
-__all__ = ["Broken", "Secret", "Watch"]

@@ -17,6 +17,7 @@ from keyman.core.model import Order, OrderKind, Stage
 from tests.sim.cloud import PowerCut
 
 if TYPE_CHECKING:
+    from tests.sim.rooms import Row
     from tests.sim.world import World
 
 SHORTER = timedelta(minutes=5)
@@ -109,7 +110,7 @@ def _order(
         world.note(f"{kind} refused: {error}")
         return False
     world.hurry = True
-    return kept.id == order.id
+    return bool(kept.id == order.id)
 
 
 def _revoke(world: World, numbers: tuple[int, ...], *, now: bool) -> None:
@@ -178,7 +179,7 @@ def restore_last(world: World) -> None:
     _restore(world, world.backups[-1] if world.backups else None)
 
 
-def _restore(world: World, backup: object) -> None:
+def _restore(world: World, backup: Row | None) -> None:
     if backup is None:
         return
     world.restore(backup)
@@ -232,12 +233,10 @@ SHOCKS: dict[str, Callable[[World], None]] = {
     "clock-on": set_clock_forward,
     "clock-back": set_clock_back,
 }
-BETWEEN_TURNS: dict[str, Callable[[World], None]] = {
-    "stop": stop,
-    "kill": kill,
+ENDINGS: dict[str, Callable[[World], None]] = {"stop": stop, "kill": kill}
+BACKUPS: dict[str, Callable[[World], None]] = {
     "restore": restore,
     "restore-last": restore_last,
 }
 SECOND = {"take-over": take_over}
-ACTS = ORDERS | CONSOLE | SHOCKS | BETWEEN_TURNS | SECOND
-__all__ = ["ACTS", "BETWEEN_TURNS", "CONSOLE", "ORDERS", "SECOND", "SHOCKS"]
+ACTS = ORDERS | CONSOLE | SHOCKS | ENDINGS | BACKUPS | SECOND

@@ -21,6 +21,7 @@ LONG_AGO = timedelta(days=36500)
 
 class Surroundings(Protocol):
     def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
+    def dropping(self, number: int) -> None: ...
     def saving(
         self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
     ) -> None: ...
@@ -106,8 +107,8 @@ class Books:
         self.holder = Holder(owner, home, fence, now + ttl, released=False)
         return Lease(name, owner, fence, clean=ours or was_released)
 
-    def release_lease(self) -> None:
-        if self.holder:
+    def release_lease(self, lease: Lease) -> None:
+        if self.holder and self.holder.fence == lease.fence:
             self.holder.until -= LONG_AGO
             self.holder.released = True
 
@@ -130,12 +131,14 @@ class Safe:
     secrets: dict[tuple[str, int], Secret] = field(default_factory=dict)
 
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
-        trouble = self.world.trouble("put", ("cut", "done-cut", "full", "lies"))
+        trouble = self.world.trouble("put", ("cut", "done-cut", "full", "lies", "garbles"))
         if trouble == "cut":
             raise PowerCut
         if trouble == "full":
             raise errors.StoreFailed("no space left")
-        if trouble != "lies":
+        if trouble == "garbles":
+            self.secrets[name, number] = Secret(secret.reveal()[:-1])
+        elif trouble != "lies":
             self.secrets[name, number] = secret
         if trouble == "done-cut":
             raise PowerCut
@@ -151,6 +154,7 @@ class Safe:
             raise PowerCut
         if trouble == "full":
             raise errors.StoreFailed("no space left")
+        self.world.dropping(number)
         self.secrets.pop((name, number), None)
 
     def list(self, name: str | None = None) -> list[tuple[str, int]]:

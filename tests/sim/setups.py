@@ -35,7 +35,7 @@ BRISK = Policy(
     lifetime=minutes(540),
     rotate_before=minutes(360),
     overlap=minutes(60),
-    observe_every=minutes(30),
+    observe_every=minutes(45),
     retry=Retry(first=timedelta(seconds=1), factor=4.0, max=minutes(10)),
     verify=Verification(successes=2, every=timedelta(seconds=1), within=timedelta(seconds=120)),
 )
@@ -77,7 +77,8 @@ class Setup:
     people: bool = True
     console: bool = True
     shocks: bool = True  #: clock jumps, restored journals, second processes
-    days: float = 0.5
+    restores: bool = True  #: False: what a restored journal does here is not judged
+    days: float = 0.33
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -102,10 +103,18 @@ SETUPS: dict[str, Setup] = {
         Setup("capped", held=minutes(400), policy=replace(BRISK, max_overlap=minutes(90))),
         Setup("revoking", policy=replace(BRISK, retire=RetireBy.REVOKE)),
         Setup("keeping", policy=replace(BRISK, retire=RetireBy.KEEP)),
-        Setup("fresh", kind=Kind.FRESH, adopted=False, claims=False, if_match=False),
+        Setup(
+            "fresh",
+            kind=Kind.FRESH,
+            restores=False,
+            adopted=False,
+            claims=False,
+            if_match=False,
+        ),
         Setup(
             "fresh-bare",
             kind=Kind.FRESH,
+            restores=False,
             adopted=False,
             claims=False,
             if_match=False,

@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from keyman import errors
-from keyman.core.model import Credential, Place, Secret, Spec, Verdict
+from keyman.core.model import Credential, OrderKind, Place, Secret, Spec, Verdict
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
-from tests.sim import people
+from tests.sim import people, rest
 from tests.sim.cloud import TINY, Cloud, Key, PowerCut, Slot
 from tests.sim.every import Menu, Plan
 from tests.sim.invariants import Broken, Watch
@@ -30,9 +30,10 @@ from tests.sim.setups import Kind, Setup
 START = datetime(2026, 11, 21, tzinfo=UTC)
 SOON = timedelta(seconds=5)
 SWEEP = timedelta(days=1)
+COMPLAINTS = timedelta(minutes=15)  # of clients, where the provider shows nothing
 CHANGES = ("claim", "create", "issue", "activate", "retire", "revoke")
 CALM_LIMIT = 3.0  # lifetimes that a world may take to come to rest
-TURNS_LIMIT = 4000
+TURNS_LIMIT = 600  # a history of two rotations takes about fifty
 
 Chooser = Callable[[int, Menu], str]
 
@@ -50,16 +51,23 @@ class World:
     def __init__(self, setup: Setup, choose: Chooser, machine: Machine) -> None:
         self.setup = setup
         self.choose = choose
+        self.last: int | None = None  # the last moment at which anything goes wrong, if known
         self.machine = machine
         self.true = START
         self.skew = timedelta(0)
         self.menus: list[Menu] = []
+        self.places: list[str] = []  # where each menu was offered
         self.trace: list[str] = []
         self.calm = False
         self.hands_full = False
         self.hurry = False
+        self.turns, self.turns_limit = 0, TURNS_LIMIT
+        self.until = 0
+        self.follows_hints = False
+        self.patience = START
         self.orders_made = 0
         self.owners = 0
+        self.rotator: Any = None
         self.acting: str | None = None
         self.backups: list[Row] = []
         self.cloud = Cloud(self)
@@ -103,7 +111,7 @@ class World:
         if self.setup.adopted:
             self._entrust()
         end = self.true + timedelta(days=self.setup.days)
-        while self.true < end:
+        while self.true < end and (self.last is None or len(self.menus) <= self.last):
             self.turn(end)
         self.come_to_rest()
 
@@ -111,14 +119,12 @@ class World:
         """Nothing goes wrong any more: the goal must be reached, and soon."""
         self.calm = True
         limit = self.true + self.setup.policy.lifetime * CALM_LIMIT
-        for _ in range(TURNS_LIMIT):
-            missing = self.watch.missing()
-            if not missing:
+        self.until = self.watch.promotions + 1
+        while self.true < limit:
+            if self.turn(limit):
                 return
-            if self.true >= limit:
-                break
-            self.turn(limit)
-        raise Broken("L", f"the world does not come to rest: {'; '.join(self.watch.missing())}")
+        what = "; ".join(rest.missing(self, self.until)[:4])
+        raise Broken("L", f"the world does not come to rest: {what}")
 
     def _entrust(self) -> None:
         setup = self.setup
@@ -132,18 +138,45 @@ class World:
         self.rotator.adopt(setup.name, "one", Secret("old-one"))
         self.hands_full = False
 
-    def turn(self, end: datetime) -> None:
+    def turn(self, end: datetime) -> bool:
+        """One waking, and the sleep after it; True if the world is at rest for good."""
+        self.turns += 1
+        if self.turns > self.turns_limit:
+            raise Broken("L", f"{self.turns} turns: {self.trace[-12:]}")
         self.cloud.land()
         self.trouble("turn", ())
         back = self._advance_or_fall()
         self.watch.turn_over()
+        if self.watch.refused_since is not None and self.setup.kind is Kind.MINTED:
+            self._clients_complain()
+        if self.follows_hints and rest.beyond_repair(self):
+            self._ask_for_a_new_key()
+        if self.calm and not rest.missing(self, self.until):
+            return True
         if self.hurry:
             self.hurry = False
             back = self.true
         arrives = self.cloud.due()
         if arrives is not None:
             back = min(back, arrives)
-        self.true = max(self.true + TINY, min(back, end, self.true + SWEEP))
+        sweep = self.true + (SWEEP if self.spec.observes else COMPLAINTS)
+        self.true = max(self.true + TINY, min(back, end, sweep))
+        return False
+
+    def _ask_for_a_new_key(self) -> None:
+        """What the hint says, once."""
+        if self.record.order_of(OrderKind.NEW_KEY) or self.true < self.patience:
+            return
+        self.patience = self.true + SWEEP
+        self.hands_full = True
+        people.new_key(self)
+        self.hands_full = False
+
+    def _clients_complain(self) -> None:
+        """Where the provider shows nothing, a refusal is all there is to learn from."""
+        self.hands_full = True
+        people.report(self)
+        self.hands_full, self.hurry = False, True
 
     def _advance_or_fall(self) -> datetime:
         try:
@@ -171,8 +204,8 @@ class World:
         self.owner = f"owner-{self.owners}"
         if self.books.row is not None:
             self.backups.append(copy(self.books.row))
-        if clean:
-            self.books.release_lease()
+        if clean and self.owners > 1:
+            self.rotator.release()
         else:
             self.books.void_leases(home)
         managed = self.machine.managed(self.spec, self.cloud, self.safe)
@@ -204,6 +237,7 @@ class World:
             return ""
         moment = len(self.menus)
         self.menus.append(full)
+        self.places.append(where)
         what = self.choose(moment, full)
         if not what:
             self.note(where)
@@ -231,7 +265,8 @@ class World:
             *(people.ORDERS if setup.people else ()),
             *(people.CONSOLE if setup.console and setup.kind is Kind.SLOTS else ()),
             *(people.SHOCKS if setup.shocks else ()),
-            *(people.BETWEEN_TURNS if where == "turn" else ()),
+            *(people.ENDINGS if where == "turn" else ()),
+            *(people.BACKUPS if where == "turn" and setup.restores and setup.shocks else ()),
             *(people.SECOND if setup.shocks and setup.if_match and where != "turn" else ()),
         )
         _MENUS[key] = acts
@@ -244,6 +279,9 @@ class World:
 
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
         self.watch.changing(verb, place, effect)
+
+    def dropping(self, number: int) -> None:
+        self.watch.dropping(number)
 
     def saving(
         self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]

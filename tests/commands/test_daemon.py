@@ -1,0 +1,154 @@
+"""The daemon as a process: one a home, prompt to go, quick to come back, and obedient."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.commands.world import Cloud, Home, until
+
+PROMPT = 2.0  # seconds that the interface allows for stopping
+BUSY = 1.0  # and what a busy machine may add
+
+
+def test_a_second_daemon_is_refused_and_names_the_first(place: Home) -> None:
+    with place.daemon() as first:
+        second = place.run("daemon")
+    assert second.status == 1
+    assert f"(pid {first.pid})" in second.err
+    assert second.err.count("\n") == 2
+
+
+def test_after_a_kill_the_next_one_takes_over_at_once(place: Home) -> None:
+    place.start()
+    with place.daemon() as first:
+        first.kill()
+        first.wait()
+        assert not place.answers()
+        with place.daemon():
+            assert place.keyman("get", "genai").status == 0
+            made = place.keyman("rotate", "genai", "--json")
+    assert (made.status, made.json["state"]) == (0, "done"), made.err
+
+
+def test_it_stops_promptly_also_while_the_provider_hangs(place: Home, sky: Cloud) -> None:
+    place.start()
+    with sky.fault(effect="delay", seconds=15, operation="GetApiKey"), place.daemon() as daemon:
+        seen = len(sky.ask("GET", "log?operation=GetApiKey"))
+        place.keyman("rotate", "genai", "--no-wait")
+        until(lambda: place.keyman("status", "genai", "--json").json["order"])
+        began = time.monotonic()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(30) == 0
+        assert time.monotonic() - began < PROMPT + BUSY
+        assert seen >= 0
+    assert not (place.state / "agent.sock").exists()
+    assert place.keyman("get", "genai").status == 0
+
+
+def test_reload_and_sighup_take_up_a_changed_configuration(place: Home) -> None:
+    place.start()
+    with place.daemon() as daemon:
+        place.edit("overlap: 1d", "overlap: 2d")
+        done = place.keyman("reload", "--json")
+        assert (done.status, done.json) == (0, {"credentials": ["genai"]})
+        place.edit("  genai:", "  renamed:")
+        daemon.send_signal(signal.SIGHUP)
+        log = place.folder / "daemon.log"
+        until(lambda: place.keyman("status", "renamed").status == 0, log.read_text)
+        assert place.keyman("get", "genai").status == 3
+
+
+def test_a_mistake_leaves_the_configuration_as_it_was(place: Home) -> None:
+    place.start()
+    with place.daemon() as daemon:
+        place.edit("lifetime:", "lifetme:")
+        done = place.keyman("reload", "--json")
+        assert (done.status, done.json["error"]["code"]) == (2, "config")
+        assert "did you mean lifetime?" in done.err
+        daemon.send_signal(signal.SIGHUP)
+        log = place.folder / "daemon.log"
+        until(lambda: "the configuration stays as it was" in log.read_text())
+        assert place.keyman("get", "genai").status == 0
+
+
+def test_once_brings_the_first_version_and_is_gone(place: Home) -> None:
+    done = place.run("daemon", "--once")
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert place.keyman("get", "genai").status == 0
+    assert place.run("daemon", "--once").status == 0
+
+
+def test_once_says_what_it_could_not_do(place: Home, sky: Cloud) -> None:
+    place.edit("first: 200ms, max: 2s", "first: 30s, max: 60s")
+    with sky.fault(effect="status", status=404, operation="*ApiKey*"):
+        done = place.run("daemon", "--once")
+    assert done.status == 1
+    assert done.err.startswith("keyman: error: genai: OCI refused")
+    assert "keyman: hint: " in done.err
+
+
+def test_a_daemon_that_stands_still_is_not_passed_by(place: Home) -> None:
+    """Its socket is there and silent: nobody acts beside it."""
+    place.start()
+    with place.daemon() as daemon:
+        daemon.send_signal(signal.SIGSTOP)
+        said = [
+            place.keyman(*words, "--json")
+            for words in (("rotate", "genai"), ("status",), ("get", "genai"))
+        ]
+    for done in said:
+        assert (done.status, done.json["error"]["code"]) == (6, "not_running")
+        assert str(daemon.pid) in done.err
+
+
+def test_a_command_that_works_by_itself_keeps_nobody_from_looking(place: Home) -> None:
+    """It has the lock, not a socket; what is read past it is as of its last record."""
+    place.start()
+    with place.open_as_command():
+        assert place.keyman("get", "genai").status == 0
+        assert place.keyman("status").status == 0
+        assert place.keyman("rotate", "genai").status == 6
+
+
+def test_log_lines_as_asked_for(place: Home) -> None:
+    place.start()
+    process = place.process("--log-level", "info", "--log-format", "json", "daemon")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    process.terminate()
+    process.communicate(timeout=30)
+    assert line.startswith('{"at": "')
+    assert '"level": "info"' in line
+
+
+def test_an_interrupted_command_says_so_by_its_status(place: Home) -> None:
+    place.start()
+    place.keyman("rotate", "genai")
+    with place.process("rotate", "genai", stdin=subprocess.DEVNULL) as waits:
+        order = place.folder / "home" / "daemon.lock"
+        until(lambda: order.read_text().startswith(f"{waits.pid} "))
+        time.sleep(0.3)
+        waits.send_signal(signal.SIGINT)
+        _, err = waits.communicate(timeout=30)
+    assert waits.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_an_interrupted_demo_leaves_nothing(place: Home, tmp_path: Path) -> None:
+    """Neither its daemon nor its folder; and what the user set for keyman and OCI is ignored."""
+    place.environ |= {"TMPDIR": str(place.folder), "OCI_REGION": "moon-1"}
+    place.environ |= {"KEYMAN__STORE__KIND": "nonsense", "KEYMAN_SOCKET": "/nowhere"}
+    with place.process("demo", "--seconds", "60") as demo:
+        assert demo.stdout is not None
+        lines = iter(demo.stdout.readline, "")
+        assert any("version 1 is current" in line for line in lines)
+        [temporary] = place.folder.glob("keyman-demo-*")
+        daemon = int((temporary / "home" / "daemon.lock").read_text().split()[0])
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert not temporary.exists()
+    assert not Path(f"/proc/{daemon}").exists()

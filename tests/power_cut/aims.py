@@ -1,0 +1,137 @@
+"""When to kill: at any time, while starting, or aimed at one call or one record.
+
+Each aim waits for its moment, at most so long, and says what it was; the caller kills at once. An
+aim that provokes a call does what would lead to it: it orders a rotation or switches a slot.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.power_cut.outside import Cloud, Keyman
+
+Moment = Callable[["Scene"], str]
+PATIENCE = 7.0  # seconds
+CHANGES = ("RenewApiKey", "RenewApiKey", "SetApiKeyState", "UpdateApiKey")
+OPERATIONS = (*CHANGES, "GetApiKey")
+SOON = 2.0  # seconds
+PROBE = '"ping"'
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an aim may look at and do."""
+
+    keyman: Keyman
+    cloud: Cloud
+    dice: random.Random
+    provoke: Callable[[str], None]  # do what will lead to such a call
+    rules: list[dict[str, object]]  # the weather; an aimed fault goes first
+
+
+def choose(dice: random.Random, last: Moment | None) -> Moment:
+    if last is long_before_the_effect:
+        return after_a_while
+    moments: list[tuple[int, Moment]] = [
+        (25, at_any_time),
+        (12, while_starting),
+        (18, after_a_call),
+        (12, before_the_effect),
+        (8, long_before_the_effect),
+        (10, before_the_answer),
+        (12, at_a_record),
+        (6, while_probing),
+    ]
+    return dice.choices([m for _, m in moments], [w for w, _ in moments])[0]
+
+
+def while_starting(scene: Scene) -> str:
+    pause = scene.dice.uniform(0.0, 1.5)
+    time.sleep(pause)
+    return "while starting"
+
+
+def at_any_time(scene: Scene) -> str:
+    scene.keyman.answers_within()
+    time.sleep(scene.dice.uniform(0.0, 6.0))
+    return "at any time"
+
+
+def after_a_call(scene: Scene) -> str:
+    operation = scene.dice.choice(OPERATIONS)
+    scene.keyman.answers_within()
+    seen = len(scene.cloud.log(operation))
+    scene.provoke(operation)
+    came = _wait(lambda: len(scene.cloud.log(operation)) > seen)
+    time.sleep(scene.dice.choice((0.0, 0.0, 0.005, 0.02, 0.05)))
+    return f"right after {operation}" if came else f"no {operation} came"
+
+
+def before_the_effect(scene: Scene) -> str:
+    """The call hangs at the cloud when power goes, and is carried out a little later."""
+    return _hanging(scene, "seconds", scene.dice.choice(CHANGES), scene.dice.uniform(0.5, 2.0))
+
+
+def long_before_the_effect(scene: Scene) -> str:
+    """The call is carried out when the next owner is at work; it is given the time to be."""
+    return _hanging(scene, "seconds", scene.dice.choice(CHANGES), scene.dice.uniform(2.4, 3.1))
+
+
+def before_the_answer(scene: Scene) -> str:
+    """The call is carried out; its answer is under way when power goes."""
+    operation = scene.dice.choice(OPERATIONS)
+    return _hanging(scene, "seconds_after", operation, scene.dice.uniform(0.5, 2.0))
+
+
+def while_probing(scene: Scene) -> str:
+    """A probe of a new secret hangs."""
+    return _hanging(scene, "seconds", "ChatCompletions", scene.dice.uniform(0.5, 2.0), PROBE)
+
+
+def after_a_while(scene: Scene) -> str:
+    """Not before what the last owner sent has long been carried out."""
+    scene.keyman.answers_within()
+    time.sleep(scene.dice.uniform(3.0, 6.0))
+    return "after a while"
+
+
+def _hanging(scene: Scene, when: str, operation: str, seconds: float, containing: str = "") -> str:
+    fault = {"effect": "delay", "operation": operation, "containing": containing, "count": 1}
+    scene.keyman.answers_within()
+    scene.cloud.ask("DELETE", "faults")
+    scene.cloud.ask("POST", "faults", [{**fault, when: seconds}, *scene.rules])
+    scene.provoke(operation)
+    came = _wait(lambda: bool(scene.cloud.ask("GET", "faults")[0]["fired"]))
+    # A call that is to outlive its sender by long is left alone with it for a moment only.
+    spent = 0.1 if seconds > SOON else 0.9
+    time.sleep(seconds * scene.dice.uniform(0.0, spent) if came else 0.0)
+    moment = "effect" if when == "seconds" else "answer"
+    return f"before the {moment} of {operation}" if came else f"no {operation} came"
+
+
+def at_a_record(scene: Scene) -> str:
+    """As soon as the journal says something new: between that and whatever follows."""
+    scene.keyman.answers_within()
+    before = scene.keyman.stages()
+    scene.provoke("RenewApiKey")
+    fresh: set[tuple[int, str]] = set()
+    wanted = scene.dice.randint(1, 4)
+
+    def changed() -> bool:
+        fresh.update(scene.keyman.stages() - before)
+        return len(fresh) >= wanted
+
+    _wait(changed)
+    return f"at the record of {sorted(fresh)}"
+
+
+def _wait(until: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if until():
+            return True
+        time.sleep(0.004)
+    return False

@@ -1,0 +1,323 @@
+"""The bugs that the simulator must find, each a substitution in the real source.
+
+Between them they break every invariant; `planting.py` puts them in and hunts for them.
+"""
+
+from __future__ import annotations
+
+from tests.sim.planting import Bug
+
+CORE = "keyman.core."
+ROTATION, SITUATION, ORDERS = CORE + "rotation", CORE + "situation", CORE + "orders"
+TRANSITIONS, ROTATOR = CORE + "transitions", "keyman.rotator"
+
+SAVE = (
+    "        return self.journal.save(credential, observed, lease=lease, now=now, events=events)\n"
+)
+RETAKE = "                managed, lease = self._managed(name), self._lease(name)\n"
+OBEY = "    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)\n"
+LOST = "        lost = isinstance(error, errors.Unknown) and isinstance(step, MUTATIONS)\n"
+UNCLAIMED = "    if not s.spec.claims or place is None or s.c.claimed == s.c.epoch:\n"
+UNFENCED = "        if self.c.unanswered_at is None or self.c.fenced:\n"
+PICTURE = (
+    "    picture = _as_the_provider_shows_it(s, v)\n    if picture is not None:\n"
+    "        return picture\n"
+)
+
+BUGS = (
+    Bug(
+        "promoted before it is verified",
+        "I3",
+        ((ROTATION, "    if proven or verify.successes == 0:\n", "    if True:\n"),),
+    ),
+    Bug(
+        "a filled slot is taken for active",
+        "L",
+        ((ROTATION, PICTURE, ""),),
+        setup="rejected",
+    ),
+    Bug(
+        "the slot in use is filled",
+        "I8",
+        (
+            (
+                SITUATION,
+                "next((s for s in free if s != current), free[0] if free else None)",
+                "current or next(iter(free), None)",
+            ),
+        ),
+    ),
+    Bug(
+        "retired without waiting for the overlap",
+        "I5",
+        (
+            (
+                SITUATION,
+                "v.replaced_at + (self.c.policy.overlap if v.overlap is None else v.overlap)",
+                "v.replaced_at",
+            ),
+        ),
+    ),
+    Bug(
+        "the last use is ignored",
+        "I5",
+        (
+            (
+                SITUATION,
+                "        return seen.last_used_at <= v.replaced_at or",
+                "        return True or",
+            ),
+        ),
+        setup="stubborn",
+    ),
+    Bug(
+        "what was stored is not read back",
+        "I3",
+        (
+            (
+                ROTATOR,
+                "        if managed.store.get(name, version.number) != secret:\n",
+                "        if False:\n",
+            ),
+        ),
+        setup="minted",
+    ),
+    Bug(
+        "a leaked version is revoked by a slot that was filled since",
+        "I1/I2",
+        (
+            (
+                SITUATION,
+                "        if v.issued_at and not self.c.in_place(v):\n",
+                "        if False:\n",
+            ),
+            (
+                SITUATION,
+                " or (self.contradiction(v) is not None and not self.shows(v))",
+                "",
+            ),
+            (
+                TRANSITIONS,
+                "with_version(earlier.number, stage=Stage.REVOKED, revoked_at=gone_at)",
+                "with_version(earlier.number, stage=Stage.REVOKED)",
+            ),
+        ),
+    ),
+    Bug(
+        "no backoff",
+        "L",
+        ((ROTATION, "    if not s.resting:\n", "    if True:\n"),),
+    ),
+    Bug(
+        "no claim, yet late calls count as fenced off",
+        "I1/I2",
+        (
+            (ROTATION, UNCLAIMED, "    if True:\n"),
+            (SITUATION, UNFENCED, "        if True:\n"),
+        ),
+        setup="unmatched",
+    ),
+    Bug(
+        "changes go out without if-match",
+        "I1/I2",
+        ((ROTATOR, "    return key.etag if key else None\n", "    return None\n"),),
+        setup="stubborn",
+    ),
+    Bug(
+        "a stale holder goes on",
+        "I4",
+        (
+            (ROTATOR, SAVE, SAVE.replace(" lease=lease, now=now,", "")),
+            (ROTATOR, RETAKE, "                pass\n"),
+        ),
+    ),
+    Bug(
+        "saved over whatever is there",
+        "I4",
+        (
+            (
+                ROTATOR,
+                SAVE,
+                "        latest = self.journal.load(credential.spec)[0].revision\n"
+                "        credential = replace(credential, revision=latest)\n" + SAVE,
+            ),
+        ),
+    ),
+    Bug(
+        "a leak is not marked under the number that carries it on",
+        "I6",
+        (
+            (
+                ORDERS,
+                "            if v.attempt == version.attempt and v.revoked_at is None:\n",
+                "            if v.number == number and v.revoked_at is None:\n",
+            ),
+            (
+                ROTATION,
+                "        if s.shares_the_current_secret(v) and not v.revoke_first:\n",
+                "        if v.stage is Stage.CURRENT and not v.revoke_first:\n",
+            ),
+        ),
+        begin="retire#1:roll-back",
+    ),
+    Bug(
+        "late calls are ignored",
+        "I1/I2",
+        ((SITUATION, UNFENCED, "        if True:\n"),),
+        setup="unmatched",
+    ),
+    Bug(
+        "a call without an answer is forgotten with its record",
+        "I1/I2",
+        ((ROTATOR, "        if lost is not None:\n", "        if False:\n"),),
+        setup="tight-unmatched",
+        begin="issue#1:late-2s",
+    ),
+    Bug(
+        "an old picture is believed",
+        "L",
+        (
+            (
+                ROTATION,
+                "    if s.c.doubt_at is None or not s.handles or not s.spec.observes:\n",
+                "    if True:\n",
+            ),
+        ),
+    ),
+    Bug(
+        "the leaked current is revoked before its replacement is there",
+        "I6",
+        (
+            (
+                ROTATION,
+                "        if s.shares_the_current_secret(v) and not v.revoke_first:\n",
+                "        if False:\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a secret still needed is dropped",
+        "I3",
+        (
+            (
+                ROTATION,
+                "if v.stage is Stage.REVOKED and v.stored)",
+                "if v.stage is not Stage.REQUESTED and v.stored)",
+            ),
+        ),
+    ),
+    Bug(
+        "dead secrets are kept",
+        "L",
+        ((ROTATION, "    return next((Drop(v) for v in dead), None)\n", "    return None\n"),),
+    ),
+    Bug(
+        "what a person switched off is switched on again",
+        "I10",
+        (
+            (
+                ROTATION,
+                OBEY,
+                "    for v in s.c.all_at(Stage.PREVIOUS, Stage.RETIRED):\n"
+                "        seen = s.seen(v)\n"
+                "        off = seen is not None and seen.state == State.INACTIVE\n"
+                "        if off and s.c.in_place(v) and v.place:\n"
+                "            return _owned(s, v.place, Activate(v.place))\n" + OBEY,
+            ),
+        ),
+    ),
+    Bug(
+        "nobody looks what the console did",
+        "I1/I10",
+        (
+            (
+                ROTATION,
+                "    return Observe(s.handles) if s.must_look else None\n",
+                "    return None\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a lost answer counts as done",
+        "I7",
+        (
+            (
+                ROTATOR,
+                LOST,
+                LOST + "        if lost and isinstance(step, Retire):\n"
+                "            return transitions.retired(c, step.place, step.version, now)\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a second wish beside the first",
+        "I4",
+        (
+            (
+                ROTATION,
+                "    why = s.why_due\n    if why is None or s.c.open_version:\n",
+                "    why = s.why_due\n    if why is None:\n",
+            ),
+            (ROTATION, "    finish_what_was_begun,\n", ""),
+            (
+                ROTATION,
+                "    request_when_due,\n",
+                "    request_when_due,\n    finish_what_was_begun,\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a lease that ran out is not taken anew",
+        "L",
+        ((ROTATOR, RETAKE, "                pass\n"),),
+    ),
+    Bug(
+        "an overlap that a later version carries on is forgotten",
+        "AssertionError",
+        (
+            (
+                ROTATION,
+                "        if not s.c.in_place(v) or s.taken_over_later(v):\n",
+                "        if not s.c.in_place(v):\n",
+            ),
+        ),
+    ),
+    Bug(
+        "dead is handed out until it expires",
+        "I1/I10",
+        (
+            (
+                TRANSITIONS,
+                "    dead_at = (v.dead_at or now) if dead else (None if alive else v.dead_at)\n",
+                "    dead_at = None\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a report is answered for ever after the clock was set back",
+        "L",
+        (
+            (TRANSITIONS, ", dead_at=dead_at, reported_at=None)", ", dead_at=dead_at)"),
+            (
+                ROTATION,
+                "    if v.reported_at:\n",
+                "    if v.reported_at and (asked is None or asked < v.reported_at):\n",
+            ),
+        ),
+        begin="turn#3:report",
+    ),
+    Bug(
+        "the second slot of one key is silenced in another",
+        "I1/I2",
+        (
+            (
+                TRANSITIONS,
+                "    silence = None if v.carries is not None and home != c.home else c.silence\n",
+                "    silence = c.silence\n",
+            ),
+            (ROTATION, "    return None if s.depends_on(place) else _owned", "    return _owned"),
+        ),
+        setup="blind",
+        begin="save#22:new-key",
+    ),
+)

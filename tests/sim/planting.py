@@ -1,0 +1,103 @@
+"""Bugs to plant, and the machine with one of them in it.
+
+A bug is one passage of the real source replaced by another; it must be there exactly once, so
+that a bug can't outlive the code it is about. The modules that decide and act are compiled afresh
+under names of their own; ours stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+from tests.sim.runs import Ran, placed, singles, with_one_more
+from tests.sim.world import Machine
+
+FRESH = (
+    "keyman.core.situation",
+    "keyman.core.transitions",
+    "keyman.core.orders",
+    "keyman.core.rotation",
+    "keyman.core.health",
+    "keyman.rotator",
+)
+
+
+Change = tuple[str, str, str]  # module, passage, what stands there instead
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    name: str
+    breaks: str  #: the invariant that is found broken (or the error, where an assertion meets it)
+    changes: tuple[Change, ...]
+    setup: str = "plain"  #: where it is looked for
+    begin: str = ""  #: what has gone wrong already, where it takes two
+
+
+def real() -> Machine:
+    from keyman import rotator
+    from keyman.core import health
+
+    return Machine(rotator.Rotator, rotator.Managed, health)
+
+
+def planted(bug: Bug) -> Machine:
+    """The same program with the bug in it."""
+    prefix = "planted_" + re.sub(r"[^a-z]+", "_", bug.name)
+    modules: dict[str, ModuleType] = {}
+    for name in FRESH:
+        text = source(name)
+        for module, passage, instead in bug.changes:
+            if module == name:
+                found = text.count(passage)
+                assert found == 1, f"{bug.name}: its passage is there {found} times in {name}"
+                text = text.replace(passage, instead)
+        for other in FRESH:
+            text = text.replace(f"from {other} import", f"from {prefix}.{other} import")
+        text = text.replace("from keyman.core import", f"from {prefix}.keyman.core import")
+        modules[name] = _module(prefix, name, text)
+    return Machine(
+        modules["keyman.rotator"].Rotator,
+        modules["keyman.rotator"].Managed,
+        modules["keyman.core.health"],
+    )
+
+
+def source(name: str) -> str:
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _module(prefix: str, name: str, text: str) -> ModuleType:
+    full = f"{prefix}.{name}"
+    parts = full.split(".")
+    for end in range(1, len(parts)):
+        package = ".".join(parts[:end])
+        if package not in sys.modules:
+            sys.modules[package] = ModuleType(package)
+            sys.modules[package].__path__ = []
+    module = ModuleType(full)
+    sys.modules[full] = module
+    exec(compile(text, f"<{full}>", "exec"), module.__dict__)
+    setattr(sys.modules[".".join(parts[:-1])], parts[-1], module)
+    return module
+
+
+def hunt(bug: Bug, *, limit: int = 6000) -> tuple[int, Ran | None]:
+    """Enumerate histories with the bug in the machine: how many it took, and the one it broke."""
+    machine = planted(bug)
+    begin = placed(machine, bug.setup, bug.begin)
+    histories = with_one_more(machine, bug.setup, begin) if begin else singles(machine, bug.setup)
+    number = 0
+    for number, ran in enumerate(islice(histories, limit), start=1):
+        if ran.broken and bug.breaks in ran.broken.split(":")[0]:
+            return number, ran
+    return number, None

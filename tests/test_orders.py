@@ -1,0 +1,371 @@
+"""What people may wish, when it has come true, and what a record says after each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from keyman import errors
+from keyman.core import orders, transitions
+from keyman.core.model import (
+    Credential,
+    Observed,
+    Order,
+    OrderKind,
+    OrderState,
+    Stage,
+    Verdict,
+)
+from keyman.core.rotation import next_step
+from keyman.core.steps import Request
+from tests.credentials import (
+    DAY,
+    NOW,
+    SPEC,
+    at,
+    credential,
+    empty,
+    looks,
+    order,
+    pending,
+    seen,
+    version,
+    wish,
+)
+
+CURRENT = version(1, Stage.CURRENT)
+OLD = version(1, Stage.PREVIOUS)
+NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
+BOTH_ON = seen(looks(OLD), looks(NEWER))
+QUIET = seen(looks(CURRENT), empty())
+
+
+def recorded(
+    c: Credential,
+    kind: OrderKind,
+    o: Observed | None = BOTH_ON,
+    *,
+    first: bool = False,
+    **more: object,
+) -> tuple[Credential, Order]:
+    return orders.record(c, o, order(kind, **more), first=first)
+
+
+# Recording.
+
+
+def test_an_order_ends_a_rest_and_asks_for_a_fresh_look() -> None:
+    c = credential(CURRENT, failures=4, retry_at=at(50), last_error="503")
+    after, kept = recorded(c, OrderKind.ROTATE, QUIET)
+    assert (after.failures, after.retry_at, after.last_error) == (0, None, None)
+    assert after.doubt_at == kept.recorded_at
+    assert (kept.from_version, kept.from_slot) == (1, "one")
+
+
+def test_a_second_rotate_joins_the_first() -> None:
+    c, first = recorded(credential(CURRENT), OrderKind.ROTATE, QUIET)
+    again, second = recorded(c, OrderKind.ROTATE, QUIET, id="another")
+    assert (again, second) == (c, first)
+
+
+@pytest.mark.parametrize("kind", [OrderKind.NEW_KEY, OrderKind.ROLLBACK])
+def test_orders_that_contradict_the_open_one_are_refused(kind: OrderKind) -> None:
+    c, _ = recorded(credential(OLD, NEWER), OrderKind.ROTATE)
+    with pytest.raises(errors.Conflict):
+        recorded(c, kind, id="another")
+
+
+def test_a_key_that_was_never_adopted_takes_no_orders() -> None:
+    with pytest.raises(errors.NotAdopted):
+        recorded(Credential(replace(SPEC, key_id="key")), OrderKind.ROTATE, None)
+
+
+def test_nor_does_one_whose_first_version_is_still_to_come() -> None:
+    with pytest.raises(errors.NoUsableSecret):
+        recorded(Credential(SPEC), OrderKind.ROTATE, None)
+
+
+# Revoke.
+
+
+def test_revoke_marks_every_version_with_the_same_secret() -> None:
+    carried = version(3, Stage.CURRENT, attempt="wish-1", carries=1)
+    c = credential(OLD, replace(NEWER, stage=Stage.PREVIOUS, replaced_at=at(-1)), carried)
+    after, _ = recorded(c, OrderKind.REVOKE, targets=(1,))
+    assert [v.number for v in after.versions if v.compromised] == [1, 3]
+
+
+def test_a_secret_that_does_not_exist_yet_cannot_have_leaked() -> None:
+    c = credential(CURRENT, wish(2))
+    after, kept = recorded(c, OrderKind.REVOKE, QUIET, targets=(1, 2))
+    assert kept.targets == (1,)
+    assert [v.number for v in after.versions if v.compromised] == [1]
+
+
+def test_a_stored_secret_that_nobody_has_seen_counts_as_leaked_when_named() -> None:
+    after, kept = recorded(credential(CURRENT, pending(2)), OrderKind.REVOKE, QUIET, targets=(2,))
+    assert [v.number for v in after.versions if v.compromised] == list(kept.targets) == [2]
+
+
+def test_now_sticks_and_the_leak_keeps_its_first_time() -> None:
+    c, _ = recorded(credential(CURRENT), OrderKind.REVOKE, QUIET, targets=(1,), first=True)
+    c, _ = recorded(c, OrderKind.REVOKE, QUIET, targets=(1,), id="b", recorded_at=at(3))
+    v = c.versions[0]
+    assert (v.revoke_first, v.compromised_at) == (True, at(-1))
+
+
+def test_revoking_what_is_revoked_is_done_at_once() -> None:
+    gone = version(1, Stage.REVOKED, revoked_at=at(-99))
+    _, kept = recorded(credential(gone, NEWER), OrderKind.REVOKE, targets=(1,))
+    assert kept.state is OrderState.DONE
+
+
+def test_a_version_nobody_knows_is_not_found() -> None:
+    with pytest.raises(errors.NotFound):
+        recorded(credential(CURRENT), OrderKind.REVOKE, QUIET, targets=(9,))
+
+
+def test_a_revoke_is_done_when_every_target_is_destroyed() -> None:
+    c, kept = recorded(credential(OLD, NEWER), OrderKind.REVOKE, targets=(1, 2))
+    half = transitions.revoked(c, c.versions[0], at(1))
+    assert settled(half, kept).state is OrderState.RUNNING
+    done = settled(transitions.revoked(half, half.versions[1], at(2)), kept)
+    assert (done.state, done.finished_at) == (OrderState.DONE, at(2))
+
+
+def settled(c: Credential, kept: Order) -> Order:
+    after = orders.settled(c, BOTH_ON, NOW)
+    return next(o for o in after.orders if o.id == kept.id)
+
+
+# Rollback, activate, deactivate.
+
+
+def test_rollback_wishes_a_new_number_for_the_earlier_secret() -> None:
+    c, kept = recorded(credential(OLD, NEWER), OrderKind.ROLLBACK)
+    assert c.versions[-1].carries == 1
+    assert c.versions[-1].attempt == OLD.attempt
+    assert c.versions[-1].number == 3
+    assert kept.targets == (1,)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        replace(OLD, compromised_at=at(-5)),
+        replace(OLD, stored=False),
+        replace(OLD, expires_at=at(1)),
+        replace(OLD, mask="another"),
+    ],
+    ids=["leaked", "not stored", "about to expire", "not what its slot shows"],
+)
+def test_nothing_to_roll_back_to(old: object) -> None:
+    with pytest.raises(errors.NoUsableSecret):
+        recorded(credential(old, NEWER), OrderKind.ROLLBACK)  # type: ignore[arg-type]
+
+
+def test_no_rollback_in_the_middle_of_a_rotation() -> None:
+    with pytest.raises(errors.Conflict):
+        recorded(credential(OLD, NEWER, pending(3, "one")), OrderKind.ROLLBACK)
+
+
+def test_a_rollback_that_came_to_nothing_says_so() -> None:
+    c, kept = recorded(credential(OLD, NEWER), OrderKind.ROLLBACK)
+    c = c.with_version(3, given_up="not accepted", stage=Stage.REVOKED)
+    assert settled(c, kept).error == "not accepted"
+
+
+@pytest.mark.parametrize("slot", ["one", "two"])
+def test_what_lookups_or_an_overlap_depend_on_is_not_switched_off(slot: str) -> None:
+    with pytest.raises(errors.Conflict):
+        recorded(credential(OLD, NEWER), OrderKind.DEACTIVATE, slot=slot)
+
+
+def test_a_slot_being_filled_is_not_switched() -> None:
+    with pytest.raises(errors.Conflict):
+        recorded(credential(CURRENT, wish(2)), OrderKind.ACTIVATE, QUIET, slot="two")
+
+
+def test_a_slot_that_does_not_exist_is_a_wrong_usage() -> None:
+    with pytest.raises(errors.UsageError):
+        recorded(credential(CURRENT), OrderKind.ACTIVATE, QUIET, slot="three")
+
+
+def test_a_switch_is_done_when_it_was_seen_after_the_order() -> None:
+    c, kept = recorded(credential(CURRENT), OrderKind.ACTIVATE, QUIET, slot="two")
+    assert kept.state is OrderState.RUNNING
+    on = seen(looks(CURRENT), empty(state="ACTIVE"))
+    after = orders.settled(transitions.observed_now(c, on), on, NOW)
+    assert after.orders[0].state is OrderState.DONE
+
+
+# A rotation's order.
+
+
+def test_a_rotation_is_done_at_the_promotion_and_says_until_when_both_work() -> None:
+    c, kept = recorded(credential(CURRENT, pending(2)), OrderKind.ROTATE, QUIET)
+    done = settled(transitions.promoted(c, c.versions[1], NOW), kept)
+    assert (done.state, done.to_version, done.to_slot) == (OrderState.DONE, 2, "two")
+    assert done.until == at(DAY)
+
+
+def test_an_order_s_own_overlap_holds_for_the_promotion_it_brings() -> None:
+    five = timedelta(minutes=5)
+    c, _ = recorded(credential(CURRENT, pending(2)), OrderKind.ROTATE, QUIET, overlap=five)
+    assert transitions.promoted(c, c.versions[1], NOW).versions[0].overlap == five
+
+
+def test_a_definite_no_fails_the_waiting_orders_but_never_a_revocation() -> None:
+    c, _ = recorded(credential(CURRENT), OrderKind.ROTATE, QUIET)
+    c, _ = recorded(c, OrderKind.REVOKE, QUIET, targets=(1,), id="leak")
+    states = [o.state for o in orders.refused(c, "400", NOW).orders]
+    assert states == [OrderState.FAILED, OrderState.RUNNING]
+
+
+# Transitions.
+
+
+def test_a_wish_evicts_the_slot_s_tenants_before_the_call_is_sent() -> None:
+    c = credential(version(1, Stage.RETIRED, "two"), replace(CURRENT, number=2))
+    step = Request("two", "key", at(DAY), None, "due")
+    after = transitions.requested(c, step, QUIET, "a new attempt", NOW)
+    assert after.versions[0].stage is Stage.REVOKED
+    assert after.versions[0].revoked_at is None, "not known to be destroyed before the answer"
+    assert after.versions[2].number == 3
+
+
+def test_the_answer_makes_their_end_known() -> None:
+    c = credential(version(1, Stage.REVOKED, "two"), replace(CURRENT, number=2), wish(3))
+    after = transitions.issued(
+        c, c.versions[2], handle="key", mask="m", expires_at=None, fingerprint="f", now=NOW
+    )
+    assert after.versions[0].revoked_at == NOW
+    assert after.versions[2].stage is Stage.PENDING
+    assert after.versions[2].expires_at == c.versions[2].expires_at, "as wished, if nobody says"
+
+
+def test_a_leaked_version_gets_no_overlap() -> None:
+    c = credential(replace(CURRENT, compromised_at=at(-1)), pending(2))
+    assert transitions.promoted(c, c.versions[1], NOW).versions[0].overlap == timedelta(0)
+
+
+def test_a_dead_version_is_not_kept_as_previous() -> None:
+    c = credential(replace(CURRENT, dead_at=at(-1)), pending(2))
+    assert transitions.promoted(c, c.versions[1], NOW).versions[0].stage is Stage.REVOKED
+
+
+def test_going_back_to_an_older_key_forgets_the_newer_one_s_second_slot() -> None:
+    newer = version(2, Stage.CURRENT, "one", handle="new")
+    back = pending(3, "one", carries=1, attempt="wish-1")
+    c = credential(OLD, newer, back, home="new", silence="two")
+    after = transitions.promoted(c, back, NOW)
+    assert (after.home, after.silence) == ("key", None)
+
+
+def test_a_refusal_counts_only_while_the_current_one_is_accepted() -> None:
+    c = credential(CURRENT, pending(2))
+    v = c.versions[1]
+    against = transitions.probed(c, v, Verdict.REFUSED, Verdict.ACCEPTED, NOW)
+    assert (against.versions[1].refusals, against.failures) == (1, 0)
+    undecided = transitions.probed(c, v, Verdict.REFUSED, Verdict.REFUSED, NOW)
+    assert (undecided.versions[1].refusals, undecided.failures) == (0, 1)
+    assert undecided.versions[0].reported_at == NOW
+
+
+def test_a_refusal_begins_the_successes_anew() -> None:
+    c = credential(CURRENT, replace(pending(2), successes=1, probe_from=NOW, probed_at=NOW))
+    after = transitions.probed(c, c.versions[1], Verdict.REFUSED, Verdict.ACCEPTED, at(0.1))
+    assert after.versions[1].successes == 0
+
+
+def test_a_long_pause_begins_the_verification_anew() -> None:
+    stale = replace(pending(2), successes=1, refusals=3, probe_from=at(-60), probed_at=at(-60))
+    after = transitions.probed(
+        credential(CURRENT, stale), stale, Verdict.ACCEPTED, None, NOW
+    ).versions[1]
+    assert (after.probe_from, after.successes, after.refusals) == (NOW, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "shown", "dead"),
+    [
+        (Verdict.REFUSED, "ACTIVE", True),
+        (Verdict.SILENT, "REVOKED", True),
+        (Verdict.SILENT, "ACTIVE", False),
+        (Verdict.ACCEPTED, "INACTIVE", False),
+    ],
+)
+def test_what_an_examination_teaches(verdict: Verdict, shown: str, dead: bool) -> None:
+    c = credential(replace(CURRENT, reported_at=at(-1)))
+    after = transitions.examined(c, CURRENT, verdict, seen(looks(CURRENT, shown)), NOW).versions[0]
+    assert (after.dead_at is not None) is dead
+    assert after.reported_at is None, "a report is answered once, whatever the clock says"
+
+
+def test_revoking_ends_every_version_that_shares_the_secret() -> None:
+    c = credential(OLD, version(2, Stage.CURRENT, attempt="wish-1", carries=1))
+    after = transitions.revoked(c, c.versions[0], NOW)
+    assert {v.stage for v in after.versions} == {Stage.REVOKED}
+
+
+def test_a_provider_that_knows_a_later_owner_tells_of_an_old_journal() -> None:
+    c = credential(CURRENT, epoch=3, claimed=3)
+    after = transitions.observed_now(c, seen(looks(CURRENT), epoch=5))
+    assert (after.epoch, after.claimed, after.fenced) == (6, 0, False)
+    assert after.unanswered_at == NOW
+    assert after.versions[0].reported_at == NOW
+
+
+@pytest.mark.parametrize(("clean", "waits"), [(True, None), (False, NOW)])
+def test_whoever_takes_over_from_a_dead_owner_waits_for_its_calls(
+    clean: bool, waits: object
+) -> None:
+    after = transitions.taken_over(credential(CURRENT, wish(2)), 2, NOW, clean=clean)
+    assert (after.driver, after.epoch, after.claimed, after.fenced) == (2, 2, 0, False)
+    assert after.unanswered_at == waits
+
+
+def test_a_failure_grows_the_rest_and_the_provider_s_own_wish_wins() -> None:
+    once = transitions.failed(credential(CURRENT), "issue", "503", "wait", NOW)
+    again = transitions.failed(once, "issue", "503", "wait", NOW)
+    asked = transitions.failed(again, "issue", "429", "wait", NOW, retry_after=30)
+    assert None not in (once.retry_at, again.retry_at)
+    assert str(once.retry_at) < str(again.retry_at)
+    assert asked.retry_at == at(0.5)
+    assert asked.unanswered_at is None
+    assert transitions.failed(again, "issue", "?", "", NOW, unanswered=True).unanswered_at == NOW
+
+
+def test_progress_clears_the_failures_and_looking_does_not() -> None:
+    tired = credential(CURRENT, failures=3, failed_step="issue", retry_at=at(9))
+    assert transitions.observed_now(tired, QUIET).failures == 3
+    assert transitions.retired(tired, CURRENT.place, None, NOW).failures == 0  # type: ignore[arg-type]
+
+
+def test_a_lost_secret_is_wished_anew_under_another_attempt() -> None:
+    c = transitions.start_over(credential(CURRENT, wish(2)), wish(2), "another", NOW)
+    assert c.versions[1].attempt == "another"
+    assert next_step(c, QUIET, NOW).__class__.__name__ == "Observe"
+
+
+# Adopting.
+
+
+def test_adopting_takes_the_slot_as_it_is() -> None:
+    fresh = Credential(replace(SPEC, key_id="key"))
+    c = orders.adopted(fresh, QUIET, "one", "hmac:1", "attempt", NOW)
+    v = c.versions[0]
+    assert (v.number, v.stage, v.mask, v.expires_at) == (1, Stage.CURRENT, "mask-1", at(80 * DAY))
+
+
+@pytest.mark.parametrize("slot", ["two", "three"])
+def test_a_slot_that_is_not_in_use_is_not_adopted(slot: str) -> None:
+    with pytest.raises(errors.Conflict):
+        orders.adopted(Credential(replace(SPEC, key_id="key")), QUIET, slot, "f", "a", NOW)
+
+
+def test_nothing_is_adopted_twice() -> None:
+    with pytest.raises(errors.Conflict):
+        orders.adopted(credential(CURRENT), QUIET, "one", "f", "a", NOW)
