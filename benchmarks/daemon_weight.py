@@ -1,5 +1,8 @@
-"""What the daemon weighs at rest: memory beside a process that only imports the same libraries, and
-processor time while nothing is due."""
+"""What the daemon weighs at rest.
+
+Memory beside a process that only imports the same libraries, and processor time while nothing
+is due.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from keyman.sandbox.oci_genai import OciGenaiSandbox
 
 IDLE_SECONDS = 30.0
 LIBRARIES = (
-    "alembic.config, apscheduler.schedulers.background, click, cryptography.hazmat.primitives.ciphers,"
+    "alembic.config, apscheduler.schedulers.background, click,"
+    "cryptography.hazmat.primitives.ciphers,"
     "fastapi, httpx2, httptools, oci.generative_ai, oci.auth.signers, oci.retry, oci.pagination,"
     "platformdirs, pydantic, sqlalchemy, uvicorn, uvloop, yaml"
 )

@@ -1,4 +1,4 @@
-"""What a rotation costs by itself: real journal, real sealed store, a provider that answers at once.
+"""What a rotation costs by itself: real journal and store, a provider that answers at once.
 
 The peer is the same number of bare fsyncs of one page on the same disk, in the same run.
 """

@@ -120,16 +120,19 @@ def _process(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Po
 
 def _wait_until_unlocked(address: str, keyring: "subprocess.Popen[bytes]") -> None:
     """Return once the default collection exists and is open, which is what a store needs."""
-    from jeepney.io.blocking import open_dbus_connection
+    from jeepney.bus_messages import message_bus
+    from jeepney.io.blocking import Proxy, open_dbus_connection
     from secretstorage import exceptions, get_default_collection
 
     deadline = time.monotonic() + START_WITHIN
     while True:
         with contextlib.closing(open_dbus_connection(bus=address)) as connection:
             try:
-                if not get_default_collection(connection).is_locked():
+                # Asked before our daemon owns the name, the bus would start a second, locked one.
+                owned = Proxy(message_bus, connection).NameHasOwner("org.freedesktop.secrets")[0]
+                if owned and not get_default_collection(connection).is_locked():
                     return
-                why = "its default collection stays locked"
+                why = "its default collection stays locked" if owned else "it has no name yet"
             except exceptions.SecretStorageException as error:
                 why = str(error)
         if time.monotonic() > deadline or keyring.poll() is not None:
