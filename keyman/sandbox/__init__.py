@@ -7,7 +7,11 @@ belief about the vendor can't hide in shared code.
 
     server.py         the HTTP listener every sandbox stands on
     faults.py         lost answers, truncated bodies, throttling … by rule and by seed
-    behaviour.py      each question the documents of OCI leave open, with its possible answers
-    oci_genai.py      OCI Generative AI: `OciGenaiSandbox`, the one to start with
+    questions.py      what a vendor's documents leave open, and how a seed settles it
+    doors.py          what tests in another process do to a sandbox
+
+    oci_genai.py      OCI Generative AI: `OciGenaiSandbox`; its questions are in behaviour.py
     oci_identity.py   what surrounds an OCI workload: metadata service, federation, pod tokens
+    google.py         tokens of every kind, and Vertex AI behind them: `GoogleSandbox`
+    openai.py         the Admin API, and inference behind its keys: `OpenAISandbox`
 """

@@ -1,7 +1,11 @@
-"""The sandbox as a process of its own, so that it outlives whoever is being killed in a test.
+"""A sandbox as a process of its own, so that it outlives whoever is being killed in a test.
 
 Prints its address on the first line of stdout, flushes, and serves until it is told to end. With
---identity, the address of the identity services follows on the second line.
+--identity, the address of OCI's identity services follows on the second line.
+
+--profile-dir is where credentials for it are written, before the address is printed: a config file
+and a key for OCI, a credentials file of each kind for Google, for OpenAI the admin key and a file
+with the ids around it.
 """
 
 from __future__ import annotations
@@ -12,25 +16,29 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from keyman.sandbox.behaviour import Behaviour
+from keyman.sandbox.google import GoogleSandbox
+from keyman.sandbox.google_behaviour import GoogleBehaviour
 from keyman.sandbox.oci_genai import OciGenaiSandbox
 from keyman.sandbox.oci_identity import OciIdentity
+from keyman.sandbox.openai import OpenAISandbox
+from keyman.sandbox.openai_behaviour import OpenAIBehaviour
+from keyman.sandbox.questions import Questions
+
+Q = TypeVar("Q", bound=Questions)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
     options = _parser().parse_args(arguments)
-    sandbox = _sandbox(options)
-    if options.profile_dir:
-        sandbox.make_profile(options.profile_dir)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with sandbox.serve(options.port) as url, ExitStack() as stack:
-        say(url)
-        if options.identity:
-            say(stack.enter_context(OciIdentity(sandbox).serve()))
+    serve = {"oci": _serve_oci, "google": _serve_google, "openai": _serve_openai}
+    with ExitStack() as stack:
+        serve[options.service](options, stack)
         ended.wait()
 
 
@@ -40,26 +48,65 @@ def say(address: str) -> None:
     sys.stdout.flush()
 
 
-def _sandbox(options: argparse.Namespace) -> OciGenaiSandbox:
-    kind = options.kind or options.seed is None
-    rules = Behaviour() if kind else Behaviour.from_seed(options.seed, pace=options.pace)
-    return OciGenaiSandbox(
-        behaviour=rules,
+def _serve_oci(options: argparse.Namespace, stack: ExitStack) -> None:
+    sandbox = OciGenaiSandbox(
+        behaviour=_answers(Behaviour, options),
         seed=options.seed,
         secret_prefix=options.secret_prefix,
         key_limit=options.key_limit,
         policy_missing=options.policy_missing,
     )
+    if options.profile_dir:
+        sandbox.make_profile(options.profile_dir)
+    say(stack.enter_context(sandbox.serve(options.port)))
+    if options.identity:
+        say(stack.enter_context(OciIdentity(sandbox).serve()))
+
+
+def _serve_google(options: argparse.Namespace, stack: ExitStack) -> None:
+    sandbox = GoogleSandbox(
+        behaviour=_answers(GoogleBehaviour, options),
+        seed=options.seed,
+        mark=options.mark,
+        token_seconds=options.token_seconds,
+    )
+    url = stack.enter_context(sandbox.serve(options.port))
+    # The files name the address, which isn't known before.
+    if options.profile_dir:
+        sandbox.write_credentials(options.profile_dir)
+    say(url)
+
+
+def _serve_openai(options: argparse.Namespace, stack: ExitStack) -> None:
+    sandbox = OpenAISandbox(
+        behaviour=_answers(OpenAIBehaviour, options), seed=options.seed, mark=options.mark
+    )
+    url = stack.enter_context(sandbox.serve(options.port))
+    if options.profile_dir:
+        sandbox.write_credentials(options.profile_dir)
+    say(url)
+
+
+def _answers(kind: type[Q], options: argparse.Namespace) -> Q:
+    if options.kind or options.seed is None:
+        return kind()
+    return kind.from_seed(options.seed, pace=options.pace)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keyman.sandbox", description=__doc__)
+    services = ("oci", "google", "openai")
+    parser.add_argument("--service", choices=services, default="oci", help="whom to imitate")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free one")
     parser.add_argument("--seed", type=int, help="repeatable secrets, faults and behaviour")
     parser.add_argument("--kind", action="store_true", help="the kindest cloud, whatever the seed")
     parser.add_argument("--pace", type=float, default=1.0, help="stretches the cloud's delays")
-    parser.add_argument("--profile-dir", type=Path, help="write an OCI config and key here")
-    parser.add_argument("--secret-prefix", default="sk-sandbox", help="what all secrets start with")
+    parser.add_argument("--profile-dir", type=Path, help="write credentials here")
+    parser.add_argument("--secret-prefix", default="sk-sandbox", help="what OCI's start with")
+    parser.add_argument("--mark", default="sandbox", help="what Google's and OpenAI's contain")
+    parser.add_argument(
+        "--token-seconds", type=float, default=3600.0, help="how long Google's tokens live"
+    )
     parser.add_argument("--key-limit", type=int, default=100, help="API keys per tenancy")
     parser.add_argument("--policy-missing", action="store_true", help="start without IAM policy")
     parser.add_argument("--identity", action="store_true", help="serve metadata and federation too")

@@ -1,51 +1,17 @@
 """The questions about OCI Generative AI that its documents leave open, and one cloud's answers.
 
-Each field of `Behaviour` is one question; its default is the kindest plausible answer, and the
-others that `either` lists are as plausible. `Behaviour.from_seed` answers all of them by a seed.
-Whoever works against every seed works against the real cloud, whichever of these it turns out to
-be.
-
-Durations are seconds on the sandbox's clock. A status of 200 stands for "allowed".
+What a question is, and how a seed answers it, is told in `questions.py`.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from dataclasses import dataclass, field
 
-T = TypeVar("T")
-
-
-def either(kindest: T, *others: T) -> T:
-    """A question and its plausible answers, the kindest first."""
-    return field(default=kindest, metadata={"answers": (kindest, *others)})
-
-
-def yes_or_no() -> bool:
-    """A question whose kindest answer is yes."""
-    return either(*(True, False))
-
-
-def no_or_yes() -> bool:
-    """A question whose kindest answer is no."""
-    return either(*(False, True))
-
-
-def about(kindest: T, *others: T) -> T:
-    """A question whose answers are examples: any number of their kind will do."""
-    return field(default=kindest, metadata={"answers": (kindest, *others), "open": True})
-
-
-def lasts(kindest: float, *others: float) -> float:
-    """A question about a duration: `from_seed` can stretch or shrink the answers."""
-    return field(
-        default=kindest, metadata={"answers": (kindest, *others), "open": True, "duration": True}
-    )
+from keyman.sandbox.questions import Questions, about, either, lasts, no_or_yes, yes_or_no
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behaviour(Questions):
     """One cloud's answers."""
 
     # What renewing a slot does
@@ -122,23 +88,3 @@ class Behaviour:
     max_expiry_days: int | None = about(None, 366)
     min_expiry_seconds: float | None = about(None, 60.0)
     calls_per_minute: int | None = field(default=None)
-
-    def __post_init__(self) -> None:
-        for question in fields(self):
-            answers = question.metadata.get("answers")
-            given = getattr(self, question.name)
-            if answers and "open" not in question.metadata and given not in answers:
-                raise ValueError(f"{question.name}: {given!r} is none of {answers}")
-
-    @classmethod
-    def from_seed(cls, seed: int, *, pace: float = 1.0) -> Behaviour:
-        """Answer every question by the seed; durations are multiplied by `pace`."""
-        chosen = {}
-        for question in fields(cls):
-            answers = question.metadata.get("answers")
-            if answers is None:
-                continue
-            # A die for each question: adding a question must not change the others' answers.
-            answer = random.Random(f"{seed}:{question.name}").choice(answers)
-            chosen[question.name] = answer * pace if "duration" in question.metadata else answer
-        return cls(**chosen)

@@ -12,7 +12,7 @@ same order meet the same faults. This file breaks answers; it never changes what
     delay            carried out          the right answer, late
     throttle         not carried out      429, with Retry-After if `retry_after` is given
     incorrect_state  not carried out      409 IncorrectState
-    status           only if `done`       `status` with a JSON error
+    status           only if `done`       `status` with a JSON error, or with `body` if one is given
     html             only if `done`       `status` (502 unless given) with an HTML page
 """
 
@@ -22,11 +22,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-from keyman.sandbox.server import HangUpError, Json, Reply, Request, json_reply
+from keyman.sandbox.server import HangUpError, Json, RefusedError, Reply, Request, json_reply
 
 Effect = Literal[
     "lost_before",
@@ -41,6 +41,7 @@ Effect = Literal[
 ]
 _ALWAYS_DONE = {"lost_after", "truncated", "garbage", "delay"}
 _DONE_IF_ASKED = {"status", "html"}
+_NOTHING = "{}"
 _PAGE = b"<html><head><title>502 Bad Gateway</title></head><body></body></html>"
 
 
@@ -58,7 +59,7 @@ class Fault:
     seconds_after: float = 0.0
     status: int | None = None
     retry_after: int | None = None
-    body: str = "{}"
+    body: str = _NOTHING
     done: bool = False
 
     def __post_init__(self) -> None:
@@ -141,29 +142,43 @@ class FaultPlan:
             ]
 
 
-def suffer(fault: Fault, act: Callable[[], Reply]) -> Reply:
-    """Answer a call that met a fault. Waiting happens here, outside of any service's lock."""
+def _plainly(error: RefusedError) -> Reply:
+    return json_reply(error.status, {"code": error.code, "message": error.message}, error.headers)
+
+
+def suffer(
+    fault: Fault,
+    act: Callable[[], Reply],
+    render: Callable[[RefusedError], Reply] = _plainly,
+) -> Reply:
+    """Answer a call that met a fault. Waiting happens here, outside of any service's lock.
+
+    `render` words the errors as the vendor does.
+    """
     time.sleep(fault.seconds)
     reply = act() if fault.carried_out else Reply(500)
     time.sleep(fault.seconds_after)
     if fault.effect in {"lost_before", "lost_after"}:
         raise HangUpError
-    return _spoilt(fault, reply)
+    return _spoilt(fault, reply, render)
 
 
-def _spoilt(fault: Fault, reply: Reply) -> Reply:
+def _spoilt(fault: Fault, reply: Reply, render: Callable[[RefusedError], Reply]) -> Reply:
+    def error(status: int, code: str, headers: dict[str, str]) -> Reply:
+        said = "The sandbox was told to say so."
+        return render(RefusedError(status, code, said, headers))
+
     wait = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+    given = Reply(200, fault.body.encode(), {"content-type": "application/json"})
     answers = {
         "delay": reply,
         "truncated": Reply(reply.status, reply.body, reply.headers, cut=len(reply.body) // 2),
-        "garbage": Reply(200, fault.body.encode(), {"content-type": "application/json"}),
-        "throttle": _error(429, "TooManyRequests", wait),
-        "incorrect_state": _error(409, "IncorrectState", {}),
-        "status": _error(fault.status or 500, "InternalServerError", wait),
+        "garbage": given,
+        "throttle": error(429, "TooManyRequests", wait),
+        "incorrect_state": error(409, "IncorrectState", {}),
+        "status": error(fault.status or 500, "InternalServerError", wait),
         "html": Reply(fault.status or 502, _PAGE, {"content-type": "text/html"}),
     }
+    if fault.effect == "status" and fault.body != _NOTHING:
+        return replace(given, status=fault.status or 500, headers={**given.headers, **wait})
     return answers[fault.effect]
-
-
-def _error(status: int, code: str, headers: dict[str, str]) -> Reply:
-    return json_reply(status, {"code": code, "message": "The sandbox was told to say so."}, headers)

@@ -6,12 +6,10 @@ in the shapes the openai client reads. There is no model behind it: it answers w
 
 from __future__ import annotations
 
-import json
 import random
-import time
-import uuid
 
 from keyman.sandbox.cloud import Cloud
+from keyman.sandbox.completions import complete
 from keyman.sandbox.keys import Issued, sha256
 from keyman.sandbox.server import Json, RefusedError, Reply, Request, json_reply
 from keyman.sandbox.witness import Tally
@@ -47,10 +45,10 @@ class Inference:
             raise RefusedError(404, "404", "Not found.")
         if self._cloud.behaviour.authenticate_first:
             self._authenticate(request)
-            return _complete(operation, _checked(operation, request))
+            return complete(operation, _checked(operation, request))
         body = _checked(operation, request)
         self._authenticate(request)
-        return _complete(operation, body)
+        return complete(operation, body)
 
     def settled(self, issued: Issued) -> bool:
         """Whether every node accepts this secret now; asking leaves no trace."""
@@ -99,49 +97,3 @@ def _checked(operation: str, request: Request) -> Json:
     if not model.startswith(MODELS):
         raise RefusedError(404, "404", _NOT_AUTHORIZED)
     return body
-
-
-def _complete(operation: str, body: Json) -> Reply:
-    if operation == "Responses":
-        return json_reply(200, _response(body))
-    return _streamed(body) if body.get("stream") else json_reply(200, _completion(body))
-
-
-def _completion(body: Json) -> Json:
-    message = {"role": "assistant", "content": "pong"}
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": body["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    }
-
-
-def _streamed(body: Json) -> Reply:
-    head: Json = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk"}
-    head |= {"created": int(time.time()), "model": body["model"]}
-    said = {"index": 0, "delta": {"role": "assistant", "content": "pong"}, "finish_reason": None}
-    done: Json = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    events = [json.dumps({**head, "choices": [choice]}) for choice in (said, done)]
-    text = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
-    return Reply(200, text.encode(), {"content-type": "text/event-stream"})
-
-
-def _response(body: Json) -> Json:
-    content = {"type": "output_text", "text": "pong", "annotations": []}
-    message: Json = {"type": "message", "id": f"msg_{uuid.uuid4().hex}", "status": "completed"}
-    message |= {"role": "assistant", "content": [content]}
-    return {
-        "id": f"resp_{uuid.uuid4().hex}",
-        "object": "response",
-        "created_at": int(time.time()),
-        "status": "completed",
-        "model": body["model"],
-        "output": [message],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
-    }

@@ -7,33 +7,15 @@ does; a test that wants an expired one issues it with a negative life.
 
 from __future__ import annotations
 
-import base64
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from keyman.sandbox import jwt
 from keyman.sandbox.profiles import new_key, private_pem, write_private
 from keyman.sandbox.server import Json
 from keyman.sandbox.signing import Principal, Verifier, fingerprint_of
-
-
-def encode_token(claims: Json, key: RSAPrivateKey) -> str:
-    """A signed JWT."""
-    head = _part({"alg": "RS256", "typ": "JWT"})
-    signed = f"{head}.{_part(claims)}"
-    return f"{signed}.{_base64(key.sign(signed.encode(), padding.PKCS1v15(), SHA256()))}"
-
-
-def _part(content: Json) -> str:
-    return _base64(json.dumps(content).encode())
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 class TokenIssuer:
@@ -62,7 +44,7 @@ class TokenIssuer:
         begin = self.verifier.now()
         end = begin + timedelta(seconds=self.token_seconds)
         claims = {**self._claims(subject, begin, end), "jti": f"token-{self.issued}"}
-        token = encode_token(claims, self._key)
+        token = jwt.encode(claims, self._key)
         self.verifier.register_token(token, session_key, Principal(self.tenancy, subject), end)
         return token
 
@@ -71,7 +53,7 @@ class TokenIssuer:
         begin = self.verifier.now()
         end = begin + timedelta(seconds=self.token_seconds)
         subject = "system:serviceaccount:default:keyman"
-        return encode_token(self._claims(subject, begin, end), self._key)
+        return jwt.encode(self._claims(subject, begin, end), self._key)
 
     def write_resource_principal(self, folder: Path) -> dict[str, str]:
         """A token and its key as files, and the environment that points at them (version 2.2)."""
