@@ -171,7 +171,7 @@ class Rotator:
     ) -> tuple[Credential, Observed | None]:
         """Do the step; return the record and the provider's picture as they now are."""
         if isinstance(step, Observe):
-            seen = managed.provider.observe(step.handles, self.clock.now())
+            seen = managed.provider.observe(step.handles, self.clock.now(), step.optional)
             return (transitions.observed_now(c, seen), seen) if seen else (c, None)
         if isinstance(step, MUTATIONS):
             return self._change(managed, c, observed, step), observed
@@ -295,8 +295,11 @@ class Rotator:
         if isinstance(error, errors.SecretLost) and version:
             return transitions.start_over(c, version, self.new_id(), now)
         if isinstance(error, errors.SlotRefused) and version:
-            refusal = Abandon(version, error.message)
-            return replace(transitions.abandoned(c, refusal, slot_refused=True), doubt_at=now)
+            refusal = Abandon(version, error.message, for_good=True)
+            return replace(transitions.abandoned(c, refusal), doubt_at=now)
+        if isinstance(step, Observe) and isinstance(error, errors.Rejected) and c.current:
+            # Deleted, or not ours to see: a probe tells whether lookups may go on with it.
+            c = transitions.reported(c, c.current.number, now)
         lost = isinstance(error, errors.Unknown) and isinstance(step, MUTATIONS)
         c = transitions.failed(
             c,

@@ -15,6 +15,7 @@ from keyman.core.model import (
     Order,
     OrderKind,
     OrderState,
+    Place,
     Stage,
     Verdict,
 )
@@ -199,6 +200,30 @@ def test_a_switch_is_done_when_it_was_seen_after_the_order() -> None:
     on = seen(looks(CURRENT), empty(state="ACTIVE"))
     after = orders.settled(transitions.observed_now(c, on), on, NOW)
     assert after.orders[0].state is OrderState.DONE
+
+
+@pytest.mark.parametrize("state", ["REVOKED", "EXPIRED", "DELETED"])
+def test_what_is_destroyed_counts_as_off_and_cannot_be_switched_on(state: str) -> None:
+    gone = seen(looks(CURRENT), empty(state=state))
+    for kind, end in (
+        (OrderKind.DEACTIVATE, OrderState.DONE),
+        (OrderKind.ACTIVATE, OrderState.FAILED),
+    ):
+        c, _ = recorded(credential(CURRENT), kind, QUIET, slot="two")
+        after = orders.settled(transitions.observed_now(c, gone), gone, NOW)
+        assert after.orders[0].state is end
+
+
+def test_the_provider_s_yes_ends_a_switch_whatever_an_old_picture_shows() -> None:
+    place = Place("key", "two")
+    on, _ = recorded(credential(CURRENT), OrderKind.ACTIVATE, QUIET, slot="two")
+    on = orders.settled(transitions.activated(on, place, NOW), QUIET, NOW)
+    off, _ = recorded(credential(CURRENT), OrderKind.DEACTIVATE, QUIET, slot="two")
+    off = orders.settled(transitions.retired(off, place, None, NOW), QUIET, NOW)
+    assert [c.orders[0].state for c in (on, off)] == [OrderState.DONE, OrderState.DONE]
+    other, _ = recorded(credential(CURRENT), OrderKind.ACTIVATE, QUIET, slot="two")
+    other = orders.settled(transitions.activated(other, Place("key", "one"), NOW), QUIET, NOW)
+    assert other.orders[0].state is OrderState.RUNNING, "another slot was switched"
 
 
 # A rotation's order.

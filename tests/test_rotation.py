@@ -7,7 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
+from keyman.core.model import (
+    NOT_SHOWN,
+    Credential,
+    KeySeen,
+    Observed,
+    OrderKind,
+    Place,
+    SlotSeen,
+    Stage,
+    Version,
+)
 from keyman.core.policy import RetireBy, Verification
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
@@ -61,10 +71,22 @@ SHOWN = seen(looks(CURRENT), looks(FILLED))
 PROVEN = replace(FILLED, verified_at=at(-1), probed_at=at(-1), successes=2)
 WISH = wish(2)
 ONE, TWO = Place("key", "one"), Place("key", "two")
+DEAD = replace(CURRENT, dead_at=at(-2), examined_at=at(1))
+TO_ANOTHER_KEY = (order(OrderKind.NEW_KEY),)
 
 
 def policy(**changes: object) -> Credential:
     return credential(CURRENT, spec=replace(SPEC, policy=replace(POLICY, **changes)))  # type: ignore[arg-type]
+
+
+def also(o: Observed, key: KeySeen) -> Observed:
+    return replace(o, keys=(*o.keys, key))
+
+
+def hidden(handle: str = "key", minutes: float = 0) -> Observed:
+    """A picture in which one key is missing; another one beside it is as it was."""
+    shown = seen(looks(CURRENT), empty(), minutes=minutes).keys if handle != "key" else ()
+    return Observed(at(minutes), (*shown, KeySeen(handle, NOT_SHOWN, ())))
 
 
 def with_policy(c: Credential, **changes: object) -> Credential:
@@ -509,6 +531,120 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         ),
         BOTH_ON,
         Accept(OLD, Stage.RETIRED, "a later version has its place"),
+    ),
+    # A key that the provider says isn't there, which may also mean that we may not see it.
+    (
+        "a report is examined even while everything else rests",
+        credential(
+            replace(CURRENT, reported_at=at(0)),
+            retry_at=at(5),
+            doubt_at=at(0),
+            failures=3,
+            failed_step="observe",
+        ),
+        None,
+        Examine,
+    ),
+    (
+        "a key that is to be left may be missing",
+        credential(DEAD, orders=TO_ANOTHER_KEY, doubt_at=at(-1)),
+        None,
+        Observe(("key",), ("key",)),
+    ),
+    (
+        "so may one whose dead secret is to be revoked",
+        credential(DEAD, orders=(order(OrderKind.REVOKE, targets=(1,)),), doubt_at=at(-1)),
+        None,
+        Observe(("key",), ("key",)),
+    ),
+    (
+        "but not one whose secret still works",
+        credential(CURRENT, orders=(order(OrderKind.REVOKE, targets=(1,)),), doubt_at=at(-1)),
+        None,
+        Observe(("key",)),
+    ),
+    (
+        "a key that was left may be missing",
+        credential(replace(OLD, handle="left"), NEWER, doubt_at=at(-1)),
+        None,
+        Observe(("key", "left"), ("left",)),
+    ),
+    (
+        "a new key is made though the old one is not shown",
+        credential(DEAD, orders=TO_ANOTHER_KEY),
+        hidden(),
+        Request("one", None, EXPIRY, None, "the provider refuses the current secret"),
+    ),
+    (
+        "a wish for a slot of a key that is not shown is given up for a new key",
+        credential(DEAD, WISH, orders=TO_ANOTHER_KEY),
+        hidden(),
+        Abandon(WISH, "the provider shows its key no more", for_good=True),
+    ),
+    (
+        "a key that was just made may not be shown yet",
+        credential(CURRENT, made := replace(WISH, handle="made"), orders=TO_ANOTHER_KEY),
+        hidden("made", minutes=-1),
+        Observe(("key", "made"), ("key", "made")),
+    ),
+    (
+        "one that is never shown is given up",
+        credential(CURRENT, replace(made, requested_at=at(-2)), orders=TO_ANOTHER_KEY),
+        hidden("made", minutes=-1),
+        Abandon,
+    ),
+    (
+        "a deleted key is given up for good",
+        credential(CURRENT, made, orders=TO_ANOTHER_KEY),
+        also(QUIET, KeySeen("made", "DELETED", (SlotSeen("two", "DELETED"),))),
+        Abandon(made, "its key was deleted at the provider", for_good=True),
+    ),
+    (
+        "a new key that was given up for good is not tried again",
+        credential(
+            CURRENT,
+            replace(made, stage=Stage.REVOKED, given_up="deleted", slot_refused=True, stored=False),
+            orders=(order(OrderKind.NEW_KEY, recorded_at=at(-5)),),
+        ),
+        QUIET,
+        Request("one", None, EXPIRY, None, "ordered"),
+    ),
+    (
+        "one that only came to nothing is",
+        credential(
+            CURRENT,
+            replace(made, stage=Stage.REVOKED, given_up="refused", stored=False),
+            orders=(order(OrderKind.NEW_KEY, recorded_at=at(-5)),),
+        ),
+        QUIET,
+        Request("one", "made", EXPIRY, None, "ordered"),
+    ),
+    (
+        "a previous version in a key that is not shown is let go after its overlap",
+        credential(replace(OLD, handle="left"), NEWER),
+        also(seen(empty("one"), looks(NEWER)), KeySeen("left", NOT_SHOWN, ())),
+        Accept(replace(OLD, handle="left"), Stage.RETIRED, "the provider shows its key no more"),
+    ),
+    (
+        "a leaked secret is destroyed if a probe refuses it and its key is not shown",
+        credential(
+            gone := replace(DEAD, compromised_at=at(-1)),
+            orders=(order(OrderKind.REVOKE, targets=(1,)),),
+        ),
+        hidden(),
+        Accept(gone, Stage.REVOKED, "destroyed at the provider"),
+    ),
+    (
+        "a leak in a key that is not shown does not hold up the new key",
+        credential(LEAKED, orders=TO_ANOTHER_KEY),
+        hidden(),
+        Request("one", None, EXPIRY, None, "the current secret leaked"),
+    ),
+    (
+        "no slot of a key that is not shown is filled",
+        credential(DEAD, orders=(order(OrderKind.REVOKE, targets=(1,)),)),
+        hidden(),
+        Wait,
     ),
     (
         "the second slot of a key we made is switched off",

@@ -62,21 +62,21 @@ def carry_out(
         receipt = reached.wait(receipt["order"], timeout.total_seconds())
     if as_json:
         terminal.show_json(receipt)
-    return outcome(receipt, waited=wait, told=as_json)
+    return outcome(reached, receipt, waited=wait, told=as_json)
 
 
-def outcome(receipt: Json, *, waited: bool, told: bool) -> int:
+def outcome(reached: Reached, receipt: Json, *, waited: bool, told: bool) -> int:
     """The exit status that a receipt means; said in words unless it was `told` as JSON."""
     if receipt["state"] == "failed":
-        return terminal.complain(_failure(receipt))
+        return terminal.complain(_failure(reached, receipt))
     if not told:
         _show(receipt)
     return NOT_FINISHED_IN_TIME if waited and not final(receipt) else 0
 
 
-def _failure(receipt: Json) -> ProviderFailed:
+def _failure(reached: Reached, receipt: Json) -> ProviderFailed:
     name, said = receipt["name"], receipt["error"] or "the order failed"
-    hint = f"`keyman status {name}` says more"
+    hint = reached.status(name)["hint"] or f"`keyman status {name}` says more"
     if "filled again" in said:
         hint = f"`keyman rotate {name} --new-key` replaces the whole API key"
     return ProviderFailed(f"{name}: {said}", hint=hint)

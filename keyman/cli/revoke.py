@@ -83,7 +83,7 @@ def _everything(reached: Reached, wish: Wish, timeout: timedelta, *, as_json: bo
         if not final(receipt):
             left = max(0.0, deadline - CLOCK.monotonic())
             receipts[place] = reached.wait(receipt["order"], left)
-        done.append(outcome(receipts[place], waited=True, told=as_json))
+        done.append(outcome(reached, receipts[place], waited=True, told=as_json))
     if as_json:
         terminal.show_json(receipts)
     return max(done)

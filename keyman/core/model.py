@@ -144,6 +144,9 @@ class SlotSeen:
     last_used_at: datetime | None = None
 
 
+NOT_SHOWN = "NOT_SHOWN"  # a key that the provider says isn't there, or won't say to whom
+
+
 @dataclass(frozen=True, slots=True)
 class KeySeen:
     """One object of the provider's (an OCI API key, an OpenAI key) as it showed it."""
@@ -172,6 +175,11 @@ class Observed:
     def slot(self, place: Place | None) -> SlotSeen | None:
         key = self.key(place.handle) if place else None
         return key.slot(place.slot) if key and place else None
+
+    def hides(self, handle: str | None) -> bool:
+        """Was the provider asked for this key, and did it not show it?"""
+        key = self.key(handle)
+        return key is not None and key.state == NOT_SHOWN
 
 
 class OrderKind(StrEnum):

@@ -52,12 +52,19 @@ def next_step(credential: Credential, observed: Observed | None, now: datetime) 
 # Seeing before acting.
 
 
+def examine_the_reported(s: Situation) -> Step | None:
+    """A probe needs nothing else: it is due even while everything else rests."""
+    v = s.current
+    reported = v is not None and v.reported_at is not None and not v.expired(s.now)
+    return Examine(v) if v and reported else None
+
+
 def wait_for_adoption(s: Situation) -> Step | None:
     """A key that somebody else made is not touched before its secret was entrusted to us."""
     if s.versions or not (s.spec.key_id or not s.spec.issues):
         return None
     if s.spec.key_id and s.must_look and not s.resting:
-        return Observe(s.handles)
+        return _look(s)
     return Wait(s.wake_at(), "not adopted")
 
 
@@ -65,7 +72,7 @@ def look_again_in_doubt(s: Situation) -> Step | None:
     """After a change or a lost answer, what was seen before no longer counts."""
     if s.c.doubt_at is None or not s.handles or not s.spec.observes:
         return None
-    return None if s.resting and s.c.failed_step == "observe" else Observe(s.handles)
+    return None if s.resting and s.c.failed_step == "observe" else _look(s)
 
 
 def rest_after_failure(s: Situation) -> Step | None:
@@ -76,7 +83,11 @@ def rest_after_failure(s: Situation) -> Step | None:
 
 
 def look_every_so_often(s: Situation) -> Step | None:
-    return Observe(s.handles) if s.must_look else None
+    return _look(s) if s.must_look else None
+
+
+def _look(s: Situation) -> Step:
+    return Observe(s.handles, s.optional)
 
 
 def leave_it_to_its_owner(s: Situation) -> Step | None:
@@ -91,14 +102,12 @@ def leave_it_to_its_owner(s: Situation) -> Step | None:
 def examine_the_doubtful(s: Situation) -> Step | None:
     """A probe decides whether what lookups hand out still works, or works again.
 
-    Asked when something speaks against it: a client's report, or the provider's own picture.
+    Asked when the provider's own picture speaks against it.
     """
     v = s.current
     if v is None or v.expired(s.now):
         return None
     asked = v.examined_at
-    if v.reported_at:
-        return Examine(v)
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None
     seen_since = s.o is not None and (asked is None or asked < s.o.at)
     return Examine(v) if speaks_against and seen_since else None
@@ -126,6 +135,8 @@ def revoke_the_compromised(s: Situation) -> Step | None:
             continue
         if s.destroyed(v):
             return Accept(v, Stage.REVOKED, "destroyed at the provider")
+        if s.hidden(v) and s.c.order_of(OrderKind.NEW_KEY):
+            continue  # nothing can be done there, and its replacement must not wait for that
         if s.filling(v.place):
             continue
         if s.shares_the_current_secret(v) and not v.revoke_first:
@@ -156,7 +167,11 @@ def _ask(s: Situation, v: Version) -> Step:
         return Create(v)
     seen = s.seen(v)
     if seen and seen.state == State.DELETED:
-        return Abandon(v, "its key was deleted at the provider")
+        return Abandon(v, "its key was deleted at the provider", for_good=True)
+    if s.hidden(v):
+        given_up = v.handle == s.c.key_id or s.now - v.requested_at >= s.c.policy.verify.within
+        reason = "the provider shows its key no more"
+        return Abandon(v, reason, for_good=True) if given_up else _look_again(s)
     return _owned(s, v.place, Issue(v))
 
 
@@ -202,10 +217,13 @@ def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
     if seen and s.shows(v) and seen.state == State.INACTIVE and not s.just_activated(v):
         assert v.place
         return _owned(s, v.place, Activate(v.place))
+    return _look_again(s)
+
+
+def _look_again(s: Situation) -> Step:
     assert s.o
-    if s.now - s.o.at >= verify.every:
-        return Observe(s.handles)
-    return Wait(s.o.at + verify.every, "the provider does not show it yet")
+    again = s.o.at + s.c.policy.verify.every
+    return _look(s) if s.now >= again else Wait(again, "the provider does not show it yet")
 
 
 # Replacing what lookups hand out.
@@ -253,7 +271,9 @@ def retire_when_overlap_ends(s: Situation) -> Step | None:
         if not s.c.in_place(v) or s.taken_over_later(v):
             return Accept(v, Stage.RETIRED, "a later version has its place")
         if not s.fresh_since(ends):
-            return Observe(s.handles)
+            return _look(s)
+        if s.hidden(v):
+            return Accept(v, Stage.RETIRED, "the provider shows its key no more")
         if s.current_is_sound and (s.quiet(v) or s.now >= s.overlap_cap(v)):
             return _switch_off(s, v)
     return None
@@ -293,6 +313,7 @@ def drop_dead_secrets(s: Situation) -> Step | None:
 
 RULES: tuple[Rule, ...] = (
     wait_for_adoption,
+    examine_the_reported,
     look_again_in_doubt,
     rest_after_failure,
     look_every_so_often,

@@ -64,6 +64,16 @@ class Situation:
         return tuple(found)
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """Keys that may be missing: all but the home, and that too once it is to be left.
+
+        Or if it is to be revoked, and dead: where it isn't shown there is nothing more to do.
+        """
+        given_up = self.c.order_of(OrderKind.REVOKE) and self._last_of_is_dead(self.c.key_id)
+        left = given_up or self.c.order_of(OrderKind.NEW_KEY)
+        return tuple(handle for handle in self.handles if left or handle != self.c.key_id)
+
+    @property
     def must_look(self) -> bool:
         if not self.spec.observes or not self.handles:
             return False
@@ -93,6 +103,10 @@ class Situation:
 
     def seen(self, v: Version) -> SlotSeen | None:
         return self.o.slot(v.place) if self.o else None
+
+    def hidden(self, v: Version) -> bool:
+        """Does the provider say of its whole key that there is none, or none for us to see?"""
+        return self.o is not None and self.o.hides(v.handle)
 
     def shows(self, v: Version) -> bool:
         """Does its slot look as it did when the version was issued?"""
@@ -157,8 +171,21 @@ class Situation:
             return True
         seen = self.seen(v)
         if seen is None:
-            return not self.spec.observes and v.expired(self.now)
+            ended = not self.spec.observes and v.expired(self.now)
+            return ended or self._gone_with_its_key(v)
         return seen.state in GONE or (self.contradiction(v) is not None and not self.shows(v))
+
+    def _gone_with_its_key(self, v: Version) -> bool:
+        """Its key is not shown, and a probe refused what was last handed out of it.
+
+        Either alone would prove nothing: a permission may be missing, a slot be switched off.
+        """
+        return self.hidden(v) and self._last_of_is_dead(v.handle)
+
+    def _last_of_is_dead(self, handle: str | None) -> bool:
+        used = (v for v in reversed(self.versions) if v.handle == handle and v.promoted_at)
+        last = next(used, None)
+        return last is not None and last.dead_at is not None
 
     def shares_the_current_secret(self, v: Version) -> bool:
         """Is it what lookups hand out, under its own number or an earlier one (rolled back to)?"""
@@ -210,7 +237,8 @@ class Situation:
     def _refused(self, place: Place) -> bool:
         last = next((v for v in reversed(self.versions) if v.place == place), None)
         seen = self.o.slot(place) if self.o else None
-        if seen is not None and seen.state == State.DELETED:
+        deleted = seen is not None and seen.state == State.DELETED
+        if deleted or (self.o is not None and self.o.hides(place.handle)):
             return True
         return bool(last and last.slot_refused and seen and seen.state in GONE)
 

@@ -13,9 +13,10 @@ from keyman.core.model import Place, Stage, Version
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """Ask the provider what is there."""
+    """Ask the provider what is there; one of the optional keys may be found missing."""
 
     handles: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Abandon:
 
     version: Version
     reason: str
+    for_good: bool = False  # its place can't be filled ever again
 
 
 @dataclass(frozen=True, slots=True)

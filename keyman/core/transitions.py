@@ -243,11 +243,15 @@ def accepted(c: Credential, step: Accept, now: datetime) -> Credential:
     return c.with_version(step.version.number, stage=Stage.REVOKED, revoked_at=gone_at)
 
 
-def abandoned(c: Credential, step: Abandon, *, slot_refused: bool = False) -> Credential:
+def abandoned(c: Credential, step: Abandon) -> Credential:
     if step.version.handle != c.key_id:
         c = replace(c, silence=None)
-    changes = {"stage": Stage.REVOKED, "given_up": step.reason, "slot_refused": slot_refused}
-    return c.with_version(step.version.number, **changes)
+    return c.with_version(
+        step.version.number,
+        stage=Stage.REVOKED,
+        given_up=step.reason,
+        slot_refused=step.for_good,
+    )
 
 
 def dropped(c: Credential, v: Version) -> Credential:

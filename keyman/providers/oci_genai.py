@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from keyman import errors
 from keyman.clock import Clock
 from keyman.core.model import (
+    NOT_SHOWN,
     KeySeen,
     Observed,
     Place,
@@ -112,15 +113,28 @@ class OciGenai:
 
     # What is there.
 
-    def observe(self, handles: tuple[str, ...], now: datetime) -> Observed:
+    def observe(
+        self, handles: tuple[str, ...], now: datetime, optional: tuple[str, ...] = ()
+    ) -> Observed:
         """Look at each key.
 
-        One that is not found is an error, never taken for deleted: OCI answers the same when the
-        permission is missing.
+        One that is not found is never taken for deleted: OCI answers the same when the permission
+        is missing.
         """
-        keys = tuple(self._look(handle).key for handle in handles)
-        self._observed = handles
+        keys = tuple(self._see(handle, optional) for handle in handles)
+        self._observed = tuple(key.handle for key in keys if key.state != NOT_SHOWN)
         return Observed(now, keys)
+
+    def _see(self, handle: str, optional: tuple[str, ...]) -> KeySeen:
+        try:
+            return self._look(handle).key
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+            if handle in optional:
+                return KeySeen(handle, NOT_SHOWN, ())
+            refusal.hint += f"; if it was deleted: `keyman rotate {self._spec.name} --new-key`"
+            raise
 
     def list_keys(self) -> tuple[Listed, ...]:
         """Every key of the compartment, deleted ones too while OCI shows them."""

@@ -45,8 +45,13 @@ class Lookup:
 
 
 class Provider(Protocol):
-    def observe(self, handles: tuple[str, ...], now: datetime) -> Observed | None:
-        """What is there now; None where the provider has nothing to show."""
+    def observe(
+        self, handles: tuple[str, ...], now: datetime, optional: tuple[str, ...] = ()
+    ) -> Observed | None:
+        """What is there now; None where the provider has nothing to show.
+
+        An optional key that is not found is shown as NOT_SHOWN; any other one is Rejected.
+        """
 
     def claim(self, key: KeySeen, owner: str, epoch: int) -> bool:
         """Write who owns the key; True if an older owner's late call was then seen refused."""

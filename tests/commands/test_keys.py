@@ -84,6 +84,22 @@ def test_a_new_key_replaces_a_whole_key(place: Home, sky: Cloud) -> None:
     assert place.keyman("get", "genai", "--field", "version").out == "2\n"
 
 
+def test_a_key_deleted_in_the_console_is_replaced_by_a_new_one(place: Home, sky: Cloud) -> None:
+    """OCI answers 404 as it does where a permission is missing: the probe tells that it is dead."""
+    place.configure(overlap="1s")
+    old = place.start()
+    sky.console("delete", old, "key-one")
+    refused = place.keyman("rotate", "genai")
+    assert refused.status == 1
+    assert "`keyman rotate genai --new-key`" in refused.err
+    assert place.keyman("get", "genai").status == 4, "known to be dead, so not handed out"
+    done = place.keyman("rotate", "genai", "--new-key", "--json")
+    assert (done.status, done.json["state"]) == (0, "done"), done.err
+    shown = place.keyman("status", "genai", "--json").json
+    assert (shown["health"], shown["current"]["version"]) == ("ok", 2)
+    assert shown["key_id"] != old
+
+
 def test_switches_by_hand(place: Home, sky: Cloud) -> None:
     key = place.start()
     assert sky.states(key) == {"key-one": "ACTIVE", "key-two": "INACTIVE"}

@@ -232,7 +232,7 @@ BUGS = (
         (
             (
                 ROTATION,
-                "    return Observe(s.handles) if s.must_look else None\n",
+                "    return _look(s) if s.must_look else None\n",
                 "    return None\n",
             ),
         ),
@@ -292,19 +292,6 @@ BUGS = (
                 "    dead_at = None\n",
             ),
         ),
-    ),
-    Bug(
-        "a report is answered for ever after the clock was set back",
-        "L",
-        (
-            (TRANSITIONS, ", dead_at=dead_at, reported_at=None)", ", dead_at=dead_at)"),
-            (
-                ROTATION,
-                "    if v.reported_at:\n",
-                "    if v.reported_at and (asked is None or asked < v.reported_at):\n",
-            ),
-        ),
-        begin="turn#3:report",
     ),
     Bug(
         "the second slot of one key is silenced in another",

@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 from keyman import errors
-from keyman.core.model import KeySeen, Observed, Place, Secret, SlotSeen, Verdict, Version
+from keyman.core.model import (
+    NOT_SHOWN,
+    KeySeen,
+    Observed,
+    Place,
+    Secret,
+    SlotSeen,
+    Verdict,
+    Version,
+)
 from keyman.providers.protocol import Created, Issued, Lookup
 from tests.sim.setups import Kind, Replay, Setup
 
@@ -68,6 +77,7 @@ class Key:
     owner: str | None = None
     epoch: int = 0
     gone: bool = False
+    hidden: bool = False  #: gone, and the provider says so by 404
 
 
 @dataclass(slots=True)
@@ -102,7 +112,9 @@ class Cloud:
 
     # What keyman calls.
 
-    def observe(self, handles: tuple[str, ...], now: datetime) -> Observed | None:
+    def observe(
+        self, handles: tuple[str, ...], now: datetime, optional: tuple[str, ...] = ()
+    ) -> Observed | None:
         if self.world.setup.kind is Kind.MINTED:
             return None
         self.world.pass_time(TINY)
@@ -112,7 +124,10 @@ class Cloud:
         self._fall(trouble)
         stale = recent and (trouble == "stale" or self.stale_left > 0)
         self.stale_left = max(0, self.stale_left - 1)
-        return Observed(now, tuple(self._picture(handle, stale=stale) for handle in handles))
+        keys = tuple(self._picture(handle, stale=stale) for handle in handles)
+        if any(key.state == NOT_SHOWN and key.handle not in optional for key in keys):
+            raise errors.Rejected("404 NotAuthorizedOrNotFound")
+        return Observed(now, keys)
 
     def claim(self, key: KeySeen, owner: str, epoch: int) -> bool:
         def effect() -> bool:
@@ -220,8 +235,9 @@ class Cloud:
             self._switch(slot, state)
         key.etag += 1
 
-    def delete_by_hand(self, handle: str) -> None:
+    def delete_by_hand(self, handle: str, *, hidden: bool) -> None:
         self._remember()
+        self.keys[handle].hidden = hidden
         self._delete(self.keys[handle])
 
     # Inside.
@@ -411,6 +427,8 @@ class Cloud:
                 if seen.handle == handle:
                     return seen
         key = self.keys.get(handle)
+        if key is not None and key.hidden:
+            return KeySeen(handle, NOT_SHOWN, ())
         if key is None or key.gone:
             names = self.world.setup.slots or (None,)
             return KeySeen(handle, "DELETED", tuple(SlotSeen(n, "DELETED") for n in names))

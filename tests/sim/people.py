@@ -149,11 +149,15 @@ def _by_hand(which: str, state: str) -> Callable[[World], None]:
     return act
 
 
-def delete_key(world: World) -> None:
+def delete_key(world: World, *, hidden: bool = False) -> None:
     handle, _ = world.slot_in_use()
     if handle:
-        world.cloud.delete_by_hand(handle)
+        world.cloud.delete_by_hand(handle, hidden=hidden)
         world.watch.outside()
+
+
+def delete_key_without_trace(world: World) -> None:
+    delete_key(world, hidden=True)
 
 
 # Shocks.
@@ -228,6 +232,7 @@ CONSOLE: dict[str, Callable[[World], None]] = {
     "kill-cur!": _by_hand("cur", "REVOKED"),
     "kill-other!": _by_hand("other", "REVOKED"),
     "delete!": delete_key,
+    "vanish!": delete_key_without_trace,
 }
 SHOCKS: dict[str, Callable[[World], None]] = {
     "clock-on": set_clock_forward,
