@@ -297,6 +297,10 @@ class Rotator:
         if isinstance(error, errors.SlotRefused) and version:
             refusal = Abandon(version, error.message, for_good=True)
             return replace(transitions.abandoned(c, refusal), doubt_at=now)
+        if isinstance(step, Activate | Retire) and isinstance(error, errors.Rejected):
+            without_it = orders.switch_refused(c, step.place, error.message, now)
+            if without_it is not None:
+                return without_it
         if isinstance(step, Observe) and isinstance(error, errors.Rejected) and c.current:
             # Deleted, or not ours to see: a probe tells whether lookups may go on with it.
             c = transitions.reported(c, c.current.number, now)

@@ -133,6 +133,15 @@ def refused(c: Credential, why: str, now: datetime) -> Credential:
     return c
 
 
+def switch_refused(c: Credential, place: Place, why: str, now: datetime) -> Credential | None:
+    """The same where a person asked for no more than a switch: that alone has failed."""
+    order = c.order_of(*SWITCHES)
+    if order is None or Place(c.key_id or "", order.slot) != place:
+        return None
+    c = c.with_order(order.id, state=OrderState.FAILED, finished_at=now, error=why)
+    return replace(c, doubt_at=now)
+
+
 def settled(c: Credential, o: Observed | None, now: datetime) -> Credential:
     """The same record with every open order's progress brought up to date."""
     s = Situation(c, o, now)

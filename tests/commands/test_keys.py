@@ -112,6 +112,16 @@ def test_switches_by_hand(place: Home, sky: Cloud) -> None:
     assert sky.states(key)["key-one"] == "ACTIVE"
 
 
+def test_a_switch_that_the_provider_refuses_is_all_that_fails(place: Home, sky: Cloud) -> None:
+    place.start()
+    with sky.fault(effect="status", status=400, operation="SetApiKeyState"):
+        refused = place.keyman("activate", "genai", "--slot", "key-two")
+    assert refused.status == 1
+    assert "400" in refused.err
+    shown = place.keyman("status", "genai", "--json").json
+    assert (shown["health"], shown["failures"], shown["order"]) == ("ok", 0, None)
+
+
 def test_a_slot_in_its_overlap_is_not_switched_off(place: Home, sky: Cloud) -> None:
     key = place.start()
     place.keyman("rotate", "genai")
