@@ -110,6 +110,10 @@ class StoreFailed(Error):
     code = "store_failed"
 
 
+class SecretDamaged(StoreFailed):
+    default_hint = "nothing to do: keyman asks for another one"
+
+
 class ProviderFailed(Error):
     code = "provider_failed"
 

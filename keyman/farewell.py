@@ -119,7 +119,7 @@ def _ours(s: Situation, o: Observed) -> list[Place]:
     """Places that still hold a secret of ours; one that a stranger filled since is left alone."""
     if s.other_owner:
         raise errors.Conflict(
-            f"installation {s.other_owner} manages this key too", hint="forget it without --revoke"
+            f"{s.other_owner} manages this key too", hint="forget it without --revoke"
         )
     places = [v.place for v in s.versions if v.place]
     if s.c.home and s.c.silence:

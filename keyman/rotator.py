@@ -28,6 +28,7 @@ from keyman.core.model import (
     Place,
     Secret,
     Spec,
+    Stage,
     Verdict,
     Version,
 )
@@ -58,6 +59,7 @@ from keyman.stores.protocol import Store
 
 STEPS_PER_TURN = 40  # a whole rotation takes about twenty
 LEASE_LASTS = timedelta(minutes=2)
+NOT_STORED = "its secret is not in the store"
 MUTATIONS = (Claim, Create, Issue, Activate, Retire, Revoke)
 
 log = logging.getLogger("keyman.rotator")
@@ -128,12 +130,33 @@ class Rotator:
         lost = self._unanswered.get(credential.name)
         if lost is not None:
             credential = replace(credential, unanswered_at=lost, doubt_at=lost)
-        if credential.driver == lease.fence:
-            return credential, observed
-        credential = transitions.taken_over(
-            credential, lease.fence, self.clock.now(), clean=lease.clean
-        )
-        return self._save(lease, credential, observed, ()), observed
+        if credential.driver != lease.fence:
+            credential = self._take_over(managed, lease, credential, observed)
+        return credential, observed
+
+    def _take_over(
+        self, managed: Managed, lease: Lease, c: Credential, observed: Observed | None
+    ) -> Credential:
+        """Begin to drive it; what the store no longer has is known from then on.
+
+        Raises StoreFailed, with that recorded, while the store can't be asked.
+        """
+        now = self.clock.now()
+        events: tuple[Event, ...] = ()
+        after = transitions.taken_over(c, lease.fence, self.owner, now, clean=lease.clean)
+        try:
+            for v in after.all_at(Stage.CURRENT, Stage.PREVIOUS):
+                if v.stored and self._kept(managed, v.number) is None:
+                    after = transitions.lost(after, v)
+                    lost = Event(at=now, name=c.name, kind="secret lost", version=v.number)
+                    events = (*events, lost)
+        except errors.StoreFailed as error:
+            c = transitions.failed(c, "read", error.message, error.hint, now)
+            self.changed(self._save(lease, c, observed, ()))
+            raise
+        saved = self._save(lease, after, observed, events)
+        self.changed(saved)
+        return saved
 
     def _take(
         self,
@@ -220,10 +243,10 @@ class Rotator:
             case Verify(version):
                 return self._verify(managed, c, version)
             case Examine(version):
-                verdict = managed.provider.verify(self._secret(managed, version))
-                return transitions.examined(c, version, verdict, observed, self.clock.now())
+                return self._examine(managed, c, observed, version)
             case Promote(version):
-                self._secret(managed, version)  # a version without its secret is never promoted
+                if self._kept(managed, version.number) is None:
+                    return transitions.abandoned(c, Abandon(version, NOT_STORED))
                 return transitions.promoted(c, version, now)
             case Accept():
                 return transitions.accepted(c, step, now)
@@ -252,9 +275,9 @@ class Rotator:
     def _carry(self, managed: Managed, c: Credential, version: Version) -> Credential:
         assert version.carries is not None
         source = c.version(version.carries)
-        secret = managed.store.get(c.name, version.carries)
+        secret = self._kept(managed, version.carries)
         if source is None or secret is None:
-            return transitions.abandoned(c, Abandon(version, "its secret is no longer stored"))
+            return transitions.abandoned(c, Abandon(version, NOT_STORED))
         self._put(managed, c.name, version, secret)
         return transitions.carried(c, version, self.fingerprint(secret), self.clock.now())
 
@@ -268,25 +291,33 @@ class Rotator:
 
     def _verify(self, managed: Managed, c: Credential, version: Version) -> Credential:
         """One probe; if it is refused, the current secret shows whether that says anything."""
-        secret = managed.store.get(c.name, version.number)
+        secret = self._kept(managed, version.number)
         if secret is None:
-            return transitions.abandoned(c, Abandon(version, "its secret is not in the store"))
+            return transitions.abandoned(c, Abandon(version, NOT_STORED))
         verdict = managed.provider.verify(secret)
         control = None
         current = c.current
         if verdict in (Verdict.REFUSED, Verdict.FORBIDDEN) and current and not current.dead_at:
-            beside = managed.store.get(c.name, current.number)
+            beside = self._kept(managed, current.number)
             control = managed.provider.verify(beside) if beside else None
         return transitions.probed(c, version, verdict, control, self.clock.now())
 
-    def _secret(self, managed: Managed, version: Version) -> Secret:
-        secret = managed.store.get(managed.spec.name, version.number)
+    def _examine(
+        self, managed: Managed, c: Credential, observed: Observed | None, version: Version
+    ) -> Credential:
+        secret = self._kept(managed, version.number)
         if secret is None:
-            raise errors.StoreFailed(
-                f"the secret of {managed.spec.name} version {version.number} is not in the store",
-                hint="was the store replaced? `keyman rotate` makes a new one",
-            )
-        return secret
+            return transitions.lost(c, version)
+        verdict = managed.provider.verify(secret)
+        return transitions.examined(c, version, verdict, observed, self.clock.now())
+
+    def _kept(self, managed: Managed, number: int) -> Secret | None:
+        """The stored secret; None if it isn't there, or so damaged that it never will be again."""
+        try:
+            return managed.store.get(managed.spec.name, number)
+        except errors.SecretDamaged as error:
+            log.error("%s", error.message)
+            return None
 
     def _failed(self, c: Credential, step: Step, error: errors.Error) -> Credential:
         """An outcome that is not `done`: what is known now, and how long to rest."""
@@ -381,7 +412,9 @@ class Rotator:
         orders.refuse_another_slots(observed, Place(credential.key_id or "", slot), secret)
         version = credential.versions[0]
         self._put(managed, name, version, secret)
-        credential = transitions.taken_over(credential, lease.fence, now, clean=lease.clean)
+        credential = transitions.taken_over(
+            credential, lease.fence, self.owner, now, clean=lease.clean
+        )
         event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
         saved = self._save(lease, credential, observed, (event,))
         self.changed(saved)

@@ -9,6 +9,7 @@ import pytest
 
 from keyman import errors
 from keyman.core import orders, transitions
+from keyman.core.health import usable
 from keyman.core.model import (
     Credential,
     Observed,
@@ -20,7 +21,7 @@ from keyman.core.model import (
     Verdict,
 )
 from keyman.core.rotation import next_step
-from keyman.core.steps import Request
+from keyman.core.steps import Request, Wait
 from tests.credentials import (
     DAY,
     NOW,
@@ -39,6 +40,7 @@ from tests.credentials import (
 CURRENT = version(1, Stage.CURRENT)
 OLD = version(1, Stage.PREVIOUS)
 NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
+WISH = wish(2)
 BOTH_ON = seen(looks(OLD), looks(NEWER))
 QUIET = seen(looks(CURRENT), empty())
 
@@ -336,19 +338,41 @@ def test_revoking_ends_every_version_that_shares_the_secret() -> None:
 
 
 def test_a_provider_that_knows_a_later_owner_tells_of_an_old_journal() -> None:
-    c = credential(CURRENT, epoch=3, claimed=3)
+    c = credential(CURRENT, epoch=3, claimed=0)
     after = transitions.observed_now(c, seen(looks(CURRENT), epoch=5))
     assert (after.epoch, after.claimed, after.fenced) == (6, 0, False)
     assert after.unanswered_at == NOW
     assert after.versions[0].reported_at == NOW
 
 
+def test_a_copy_of_this_home_that_claimed_the_key_since_is_another_owner() -> None:
+    """Whoever was started last drives; the other one stops and says so, until it is started."""
+    c, _ = recorded(credential(CURRENT, epoch=3, claimed=3), OrderKind.ROTATE, QUIET)
+    theirs = seen(looks(CURRENT), empty(), epoch=5)
+    after = orders.settled(transitions.observed_now(c, theirs), theirs, NOW)
+    assert (after.epoch, after.claimed) == (3, 3)
+    assert isinstance(next_step(after, theirs, NOW), Wait)
+    assert after.orders[0].state is OrderState.FAILED
+    assert after.orders[0].error == "the key is managed by another copy of this installation"
+
+
+def test_two_copies_of_one_home_never_count_the_same_epoch() -> None:
+    began = credential(CURRENT)
+    one, other = (
+        transitions.taken_over(began, 2, owner, NOW, clean=True) for owner in ("1-ab", "1-cd")
+    )
+    assert one.epoch != other.epoch
+    assert min(one.epoch, other.epoch) > began.epoch
+    again = transitions.taken_over(one, 3, "1-ef", NOW, clean=True)
+    assert again.epoch > max(one.epoch, other.epoch)
+
+
 @pytest.mark.parametrize(("clean", "waits"), [(True, None), (False, NOW)])
 def test_whoever_takes_over_from_a_dead_owner_waits_for_its_calls(
     clean: bool, waits: object
 ) -> None:
-    after = transitions.taken_over(credential(CURRENT, wish(2)), 2, NOW, clean=clean)
-    assert (after.driver, after.epoch, after.claimed, after.fenced) == (2, 2, 0, False)
+    after = transitions.taken_over(credential(CURRENT, wish(2)), 2, "me", NOW, clean=clean)
+    assert (after.driver, after.claimed, after.fenced) == (2, 0, False)
     assert after.unanswered_at == waits
 
 
@@ -361,6 +385,43 @@ def test_a_failure_grows_the_rest_and_the_provider_s_own_wish_wins() -> None:
     assert asked.retry_at == at(0.5)
     assert asked.unanswered_at is None
     assert transitions.failed(again, "issue", "?", "", NOW, unanswered=True).unanswered_at == NOW
+
+
+def test_again_at_once_is_no_advice_after_a_failure() -> None:
+    c = credential(CURRENT, failures=5)
+    usual = transitions.failed(c, "issue", "429", "wait", NOW)
+    assert transitions.failed(c, "issue", "429", "wait", NOW, retry_after=0) == usual
+
+
+def test_a_look_that_fails_does_not_shorten_another_step_s_rest() -> None:
+    c = transitions.failed(credential(CURRENT, WISH), "issue", "429", "", NOW, retry_after=600)
+    c = transitions.failed(c, "observe", "503", "wait", at(1))
+    assert c.retry_at == at(10)
+    seen_again = transitions.observed_now(c, QUIET)
+    assert (seen_again.failures, seen_again.failed_step) == (2, None)
+    idle = transitions.failed(credential(CURRENT), "observe", "503", "wait", NOW)
+    assert transitions.observed_now(idle, QUIET).failures == 0, "nothing else was failing"
+
+
+def test_what_was_begun_for_an_order_that_failed_is_given_up() -> None:
+    """Else a key that the caller was told would not be made is made hours later."""
+    c, _ = recorded(credential(CURRENT), OrderKind.NEW_KEY, QUIET)
+    step = Request("one", None, at(DAY), None, "ordered")
+    c = transitions.requested(c, step, QUIET, "attempt", NOW)
+    after = orders.refused(c, "LimitExceeded", NOW)
+    assert after.open_version is None
+    assert after.versions[-1].given_up == "LimitExceeded"
+    assert orders.refused(credential(CURRENT, WISH), "400", NOW).open_version == WISH, (
+        "the schedule's"
+    )
+
+
+def test_a_secret_that_left_the_store_is_not_handed_out_and_its_slot_not_touched() -> None:
+    c = transitions.lost(credential(replace(CURRENT, reported_at=at(0))), CURRENT)
+    assert not usable(c.current, NOW)
+    assert next_step(c, QUIET, NOW) == Request(
+        "two", "key", at(90 * DAY), None, "the current secret is not in the store any more"
+    )
 
 
 def test_progress_clears_the_failures_and_looking_does_not() -> None:

@@ -301,6 +301,32 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Abandon,
     ),
     (
+        "a wish that outlived the expiry it asks for is given up",
+        credential(CURRENT, replace(WISH, expires_at=at(-1))),
+        QUIET,
+        Abandon,
+    ),
+    (
+        "a slot that a stranger filled and uses since the wish is left to them",
+        credential(CURRENT, WISH),
+        seen(looks(CURRENT), replace(empty(state="ACTIVE"), last_used_at=at(-0.5))),
+        Abandon(WISH, "someone else filled its slot, and uses it"),
+    ),
+    (
+        "what a lost answer of ours left in the slot is not a stranger's",
+        credential(CURRENT, WISH),
+        seen(looks(CURRENT), SlotSeen("two", "ACTIVE", "mask", WISH.expires_at, at(-0.5))),
+        Issue(WISH),
+    ),
+    (
+        "an examination that failed rests like everything else",
+        credential(
+            replace(CURRENT, reported_at=at(0)), retry_at=at(5), failures=1, failed_step="examine"
+        ),
+        QUIET,
+        Wait,
+    ),
+    (
         "an earlier secret is taken over by copying it",
         credential(OLD, NEWER, taken := wish(3, "one", attempt="wish-1", carries=1)),
         BOTH_ON,
@@ -639,6 +665,42 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         credential(LEAKED, orders=TO_ANOTHER_KEY),
         hidden(),
         Request("one", None, EXPIRY, None, "the current secret leaked"),
+    ),
+    (
+        "a leaked secret whose key is not shown is probed, for nothing else tells that it is dead",
+        credential(left := version(1, Stage.RETIRED, handle="left", compromised_at=at(-1)), NEWER),
+        also(seen(empty("one"), looks(NEWER)), KeySeen("left", NOT_SHOWN, ())),
+        Examine(left),
+    ),
+    (
+        "still accepted, it is to be revoked whatever the provider says",
+        credential(still := replace(left, examined_at=at(0)), NEWER),
+        also(seen(empty("one"), looks(NEWER)), KeySeen("left", NOT_SHOWN, ())),
+        Revoke(still),
+    ),
+    (
+        "a revocation that is refused again and again does not hold up a rotation",
+        credential(
+            replace(OLD, compromised_at=at(-9)),
+            replace(NEWER, expires_at=at(10 * DAY)),
+            failed_step="revoke",
+            failures=3,
+            retry_at=at(-1),
+        ),
+        seen(looks(OLD), replace(looks(NEWER), expires_at=at(10 * DAY))),
+        Request,
+    ),
+    (
+        "and is tried again when nothing else is to be done",
+        credential(
+            kept_on := replace(OLD, compromised_at=at(-9)),
+            NEWER,
+            failed_step="revoke",
+            failures=3,
+            retry_at=at(-1),
+        ),
+        BOTH_ON,
+        Revoke(kept_on),
     ),
     (
         "no slot of a key that is not shown is filled",

@@ -28,7 +28,7 @@ class Next:
 
 def usable(v: Version | None, now: datetime) -> bool:
     """May lookups hand it out? Never one that is known to be dead."""
-    if v is None or v.dead_at is not None or v.expired(now):
+    if v is None or v.dead_at is not None or not v.stored or v.expired(now):
         return False
     return v.stage in (Stage.CURRENT, Stage.PREVIOUS) and not (v.compromised and v.revoke_first)
 

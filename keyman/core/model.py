@@ -238,6 +238,8 @@ class Spec:
     observes: bool = True  #: the provider can say what is there
     claims: bool = True  #: the provider can be told who owns a key
     issues: bool = True  #: False: secrets come by hand
+    probes: bool = True  #: the provider can be asked whether it accepts a secret
+    revokes: bool = True  #: the provider can destroy a secret before it expires
     late: timedelta = timedelta(minutes=6)  #: a call without an answer may still land so late
 
 

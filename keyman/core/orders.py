@@ -23,8 +23,8 @@ from keyman.core.model import (
     Version,
 )
 from keyman.core.situation import GONE, Situation
-from keyman.core.steps import Request
-from keyman.core.transitions import requested
+from keyman.core.steps import Abandon, Request
+from keyman.core.transitions import abandoned, requested
 from keyman.errors import Conflict, NotAdopted, NotFound, NoUsableSecret, UsageError
 
 MAKES_A_VERSION = (OrderKind.ROTATE, OrderKind.NEW_KEY, OrderKind.ROLLBACK)
@@ -126,7 +126,12 @@ def _may_switch(s: Situation, order: Order) -> None:
 
 
 def refused(c: Credential, why: str, now: datetime) -> Credential:
-    """The provider said a definite no: whoever waits is told now; the schedule goes on."""
+    """The provider said a definite no: whoever waits is told now; the schedule goes on.
+
+    What was begun for them is given up, so that nothing is made later that was said to have failed.
+    """
+    if c.order_of(*MAKES_A_VERSION) and c.open_version:
+        c = abandoned(c, Abandon(c.open_version, why))
     for order in c.orders:
         if order.open and order.kind is not OrderKind.REVOKE:
             c = c.with_order(order.id, state=OrderState.FAILED, finished_at=now, error=why)
@@ -145,8 +150,19 @@ def switch_refused(c: Credential, place: Place, why: str, now: datetime) -> Cred
 def settled(c: Credential, o: Observed | None, now: datetime) -> Credential:
     """The same record with every open order's progress brought up to date."""
     s = Situation(c, o, now)
+    if s.other_owner:
+        return refused_by_owner(c, s.other_owner, now)
     orders = tuple(_progress(s, order) if order.open else order for order in c.orders)
     return replace(c, orders=orders) if orders != c.orders else c
+
+
+def refused_by_owner(c: Credential, owner: str, now: datetime) -> Credential:
+    """Nothing is done here while somebody else drives the key: whoever waits is told."""
+    why = f"the key is managed by {owner}"
+    ended = (replace(o, state=OrderState.FAILED, finished_at=now, error=why) for o in c.orders)
+    return replace(
+        c, orders=tuple(new if old.open else old for new, old in zip(ended, c.orders, strict=True))
+    )
 
 
 def _progress(s: Situation, order: Order) -> Order:

@@ -78,6 +78,7 @@ class Verification:
 class Policy:
     lifetime: timedelta = timedelta(days=90)
     rotate_before: timedelta = timedelta(days=60)
+    rotate_before_share: float = 0.0  #: of the life that the provider gave it, if that is longer
     overlap: timedelta = timedelta(hours=24)
     max_overlap: timedelta | None = None
     retire: RetireBy = RetireBy.DEACTIVATE

@@ -36,6 +36,7 @@ from keyman.core.steps import (
     Wait,
 )
 
+FAILURES_BEFORE_REVOKING_LAST = 3
 Rule = Callable[[Situation], Step | None]
 
 
@@ -55,8 +56,9 @@ def next_step(credential: Credential, observed: Observed | None, now: datetime) 
 def examine_the_reported(s: Situation) -> Step | None:
     """A probe needs nothing else: it is due even while everything else rests."""
     v = s.current
-    reported = v is not None and v.reported_at is not None and not v.expired(s.now)
-    return Examine(v) if v and reported else None
+    if v is None or v.reported_at is None or v.expired(s.now) or not v.stored:
+        return None
+    return None if s.resting and s.c.failed_step == "examine" else Examine(v)
 
 
 def wait_for_adoption(s: Situation) -> Step | None:
@@ -93,7 +95,7 @@ def _look(s: Situation) -> Step:
 def leave_it_to_its_owner(s: Situation) -> Step | None:
     """Two installations that drive one key would destroy each other's secrets."""
     other = s.other_owner
-    return Wait(s.wake_at(), f"the key is managed by installation {other}") if other else None
+    return Wait(s.wake_at(), f"the key is managed by {other}") if other else None
 
 
 # Facts that came from outside.
@@ -105,12 +107,16 @@ def examine_the_doubtful(s: Situation) -> Step | None:
     Asked when the provider's own picture speaks against it.
     """
     v = s.current
-    if v is None or v.expired(s.now):
+    if v is None or v.expired(s.now) or not v.stored:
         return None
-    asked = v.examined_at
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None
-    seen_since = s.o is not None and (asked is None or asked < s.o.at)
-    return Examine(v) if speaks_against and seen_since else None
+    return Examine(v) if speaks_against and s.o and not _examined_since(s, v) else None
+
+
+def _examined_since(s: Situation, v: Version) -> bool:
+    """Once a picture is enough."""
+    assert s.o
+    return v.examined_at is not None and v.examined_at >= s.o.at
 
 
 def accept_what_is_so(s: Situation) -> Step | None:
@@ -125,9 +131,18 @@ def accept_what_is_so(s: Situation) -> Step | None:
 
 
 def revoke_the_compromised(s: Situation) -> Step | None:
-    """Whatever leaked is destroyed, once a replacement is there or if that was not to be awaited.
+    """Whatever leaked is destroyed, once a replacement is there or if none was to be awaited."""
+    refused = s.c.failed_step == "revoke" and s.c.failures >= FAILURES_BEFORE_REVOKING_LAST
+    return None if refused else _revoke(s)
 
-    A slot about to be filled again isn't revoked first: filling destroys the old secret just as
+
+def revoke_what_is_left(s: Situation) -> Step | None:
+    """A revocation that the provider refuses must not hold up everything else."""
+    return _revoke(s)
+
+
+def _revoke(s: Situation) -> Step | None:
+    """A slot about to be filled again isn't revoked first: filling destroys the old secret just as
     well, and a provider may refuse to fill a revoked slot.
     """
     for v in s.versions:
@@ -137,6 +152,8 @@ def revoke_the_compromised(s: Situation) -> Step | None:
             return Accept(v, Stage.REVOKED, "destroyed at the provider")
         if s.hidden(v) and s.c.order_of(OrderKind.NEW_KEY):
             continue  # nothing can be done there, and its replacement must not wait for that
+        if s.hidden(v) and v.stored and not _examined_since(s, v):
+            return Examine(v)
         if s.filling(v.place):
             continue
         if s.shares_the_current_secret(v) and not v.revoke_first:
@@ -161,7 +178,7 @@ def _ask(s: Situation, v: Version) -> Step:
     assert s.may_fill(v), f"{s.c.name}: version {v.number} would overwrite what lookups depend on"
     if v.carries is not None:
         return Carry(v)
-    if s.now - v.requested_at > WISH_LIVES:
+    if s.now - v.requested_at > WISH_LIVES or v.expired(s.now):
         return Abandon(v, "the wish grew too old")
     if v.handle is None and s.spec.slots:
         return Create(v)
@@ -172,6 +189,8 @@ def _ask(s: Situation, v: Version) -> Step:
         given_up = v.handle == s.c.key_id or s.now - v.requested_at >= s.c.policy.verify.within
         reason = "the provider shows its key no more"
         return Abandon(v, reason, for_good=True) if given_up else _look_again(s)
+    if s.taken_by_a_stranger(v):
+        return Abandon(v, "someone else filled its slot, and uses it")
     return _owned(s, v.place, Issue(v))
 
 
@@ -327,6 +346,7 @@ RULES: tuple[Rule, ...] = (
     silence_the_standby,
     obey_switches,
     request_when_due,
+    revoke_what_is_left,
     drop_dead_secrets,
 )
 

@@ -97,9 +97,14 @@ class Situation:
 
     @property
     def other_owner(self) -> str | None:
+        """Who else drives the home key, in words; None if nobody does."""
         key = self.o.key(self.c.key_id) if self.o else None
-        foreign = key is not None and key.owner not in (None, self.spec.installation)
-        return key.owner if key and foreign and self.spec.claims else None
+        if key is None or key.owner is None or not self.spec.claims:
+            return None
+        if key.owner != self.spec.installation:
+            return f"installation {key.owner}"
+        # Ours by name, and claimed after we did: a copy of this home runs somewhere.
+        return "another copy of this installation" if key.epoch > self.c.epoch else None
 
     def seen(self, v: Version) -> SlotSeen | None:
         return self.o.slot(v.place) if self.o else None
@@ -180,7 +185,7 @@ class Situation:
 
         Either alone would prove nothing: a permission may be missing, a slot be switched off.
         """
-        return self.hidden(v) and self._last_of_is_dead(v.handle)
+        return self.hidden(v) and (v.dead_at is not None or self._last_of_is_dead(v.handle))
 
     def _last_of_is_dead(self, handle: str | None) -> bool:
         used = (v for v in reversed(self.versions) if v.handle == handle and v.promoted_at)
@@ -196,6 +201,17 @@ class Situation:
     def filling(self, place: Place | None) -> bool:
         v = self.c.at(Stage.REQUESTED)
         return v is not None and v.place == place and place is not None
+
+    def taken_by_a_stranger(self, v: Version) -> bool:
+        """Has its slot got a secret that is neither ours nor the one before, and that is used?
+
+        What a lost answer of ours left there has the very expiry that was wished, and no user.
+        """
+        seen = self.seen(v)
+        if seen is None or seen.state != State.ACTIVE or seen.last_used_at is None:
+            return False
+        ours = _looks(seen, None, v.expires_at) or self.shows_what_was_before(v)
+        return not ours and seen.last_used_at > v.requested_at
 
     def may_fill(self, v: Version) -> bool:
         """Filling a place kills the secret in it: never one that lookups depend on."""
@@ -271,6 +287,8 @@ class Situation:
             return "the provider refuses the current secret"
         if v.expired(self.now):
             return "the current secret expired"
+        if not v.stored:
+            return "the current secret is not in the store any more"
         return "the current secret leaked" if v.compromised else None
 
     @property
@@ -349,8 +367,9 @@ class Situation:
         if not self.spec.slots or self.c.key_id is None or self.c.order_of(OrderKind.NEW_KEY):
             return False
         places = [Place(self.c.key_id, slot) for slot in self.spec.slots]
-        current = self.current.place if self.current else None
-        return all(self._refused(p) or (p == current and len(places) > 1) for p in places)
+        current = self.current if self.current and self._usable_now(self.current) else None
+        in_use = current.place if current else None
+        return all(self._refused(p) or p == in_use for p in places)
 
     # Overlap.
 

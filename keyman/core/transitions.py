@@ -19,21 +19,25 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
+from keyman.core.policy import fraction
 from keyman.core.situation import NO_TIME, Situation
 from keyman.core.steps import Abandon, Accept, Request
 
 NO_OVERLAP = timedelta(0)
+OWNERS = 2**16
 
 
 def observed_now(c: Credential, o: Observed) -> Credential:
     """The provider was asked. If its tags know a later owner than we do, our journal is old."""
     c = replace(c, doubt_at=None)
     if c.failed_step == "observe":
-        c = _progressed(c)
+        # Looking is no progress of what else is under way: that goes on counting its failures.
+        waited_for = c.open_version or any(v.compromised and not v.revoked_at for v in c.versions)
+        c = replace(c, failed_step=None, retry_at=None) if waited_for else _progressed(c)
     ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
     latest = max(ours, default=0)
-    if latest <= c.epoch:
-        return c
+    if latest <= c.epoch or c.claimed == c.epoch:
+        return c  # claimed by us in this life and by another one since: it drives, and we don't
     c = replace(c, epoch=latest + 1, claimed=0, fenced=False, unanswered_at=o.at)
     return reported(c, c.current.number, o.at) if c.current else c
 
@@ -198,6 +202,11 @@ def examined(
     return c.with_version(v.number, examined_at=now, dead_at=dead_at, reported_at=None)
 
 
+def lost(c: Credential, v: Version) -> Credential:
+    """Its secret can't be read from the store, now or ever; its place may still be depended on."""
+    return c.with_version(v.number, stored=False, reported_at=None)
+
+
 def reported(c: Credential, number: int, now: datetime) -> Credential:
     """A client, or a probe beside another one, met a refusal: to be examined."""
     return c.with_version(number, reported_at=now)
@@ -271,9 +280,11 @@ def failed(
     """It didn't work: rest, then decide again. An unanswered change is looked at first."""
     failures = c.failures + 1
     rest = c.policy.retry.delay(failures, c.name)
-    if retry_after is not None:
-        asked = max(timedelta(seconds=retry_after), timedelta(milliseconds=1))
+    asked = timedelta(seconds=retry_after or 0)
+    if asked >= c.policy.retry.first:  # "at once" is no advice after a failure
         rest = min(asked, c.policy.retry.longest)
+    if step == "observe" and c.retry_at and c.failed_step != step:
+        rest = max(rest, min(c.retry_at - now, c.policy.retry.longest))  # another step's rest
     return replace(
         c,
         failures=failures,
@@ -286,9 +297,15 @@ def failed(
     )
 
 
-def taken_over(c: Credential, driver: int, now: datetime, *, clean: bool) -> Credential:
-    """A new owner drives this credential; a change of the last one may still be under way."""
-    c = replace(c, driver=driver, epoch=c.epoch + 1, claimed=0, fenced=False, doubt_at=now)
+def taken_over(c: Credential, driver: int, owner: str, now: datetime, *, clean: bool) -> Credential:
+    """A new owner drives this credential; a change of the last one may still be under way.
+
+    Epochs grow, and no two owners have the same one: two copies of one home that begin to count
+    from the same journal would otherwise take each other's claims for their own.
+    """
+    epoch = (c.epoch // OWNERS + 1) * OWNERS + int(fraction(owner) * OWNERS)
+    c = replace(c, driver=driver, epoch=epoch, claimed=0, fenced=False, doubt_at=now)
+    c = _progressed(c) if c.failed_step == "read" else c
     underway = c.open_version is not None or c.silence is not None or bool(c.orders)
     underway = underway or any(v.stage is Stage.PREVIOUS for v in c.versions)
     underway = underway or any(v.compromised and v.revoked_at is None for v in c.versions)

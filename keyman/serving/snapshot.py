@@ -104,6 +104,8 @@ def _unusable(v: Version, name: str, now: datetime) -> Error:
     if v.expired(now):
         return _expired(name, v.number)
     why = "leaked and is being revoked" if v.compromised else "is refused by the provider"
+    if not v.stored:
+        why = "is not in the store any more"
     return NoUsableSecret(f"{name}: version {v.number} {why}", retry_after=ASK_AGAIN)
 
 

@@ -1,7 +1,8 @@
 """What a store (a place where secrets rest) must be able to do.
 
 A secret is addressed by (name, number). `put` returns only when the secret is durable; putting
-again replaces it. All of them raise errors.StoreFailed, and only that.
+again replaces it. All of them raise errors.StoreFailed, and only that;
+SecretDamaged if one secret can never be read again though the store is in order.
 """
 
 from __future__ import annotations

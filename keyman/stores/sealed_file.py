@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keyman.core.model import Secret
-from keyman.errors import StoreFailed
+from keyman.errors import SecretDamaged, StoreFailed
 from keyman.stores import private_file
 from keyman.stores.limits import fitting
 
@@ -126,7 +126,8 @@ class SealedFile:
                 opened = _open(self._master, data_key, b"data key", *bound)
                 return Secret(_open(opened, sealed, b"secret", *bound).decode())
             except InvalidTag:
-                raise self._damaged(f"the secret {name}/{number}") from None
+                what = f"the secret {name}/{number} in {self._path} was damaged or tampered with"
+                raise SecretDamaged(what) from None
 
     def drop(self, name: str, number: int) -> None:
         with self._transaction():
@@ -178,7 +179,10 @@ class SealedFile:
         try:
             return _open(key, row[0], b"master key", *self._house())
         except InvalidTag:
-            raise self._damaged("the master key") from None
+            raise StoreFailed(
+                f"the master key in {self._path} was damaged or tampered with",
+                hint="put back the file from a backup; moved away, every secret is issued anew",
+            ) from None
 
     def _empty(self) -> bool:
         return not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -236,12 +240,6 @@ class SealedFile:
     def _address(self, name: str, number: int, slot: str | None) -> tuple[bytes, ...]:
         place = b"" if slot is None else f"slot {slot}".encode()
         return (*self._house(), name.encode(), str(number).encode(), place)
-
-    def _damaged(self, what: str) -> StoreFailed:
-        return StoreFailed(
-            f"{what} in {self._path} was damaged or tampered with",
-            hint="put back the file from a backup, or `keyman rotate` the credential",
-        )
 
 
 def _seal(key: bytes, plain: bytes, *bound: bytes) -> bytes:

@@ -96,6 +96,10 @@ class Watch:
         handed = self.handed()
         self.highest = handed[0].number if handed else 0
 
+    def store_restored(self) -> None:
+        self.outside()
+        self.was_restored = True
+
     def dropping(self, number: int) -> None:
         handed = self.handed()
         if handed and handed[0].number == number:

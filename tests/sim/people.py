@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keyman import errors
-from keyman.core.model import Order, OrderKind, Stage
+from keyman.core.model import Order, OrderKind, Secret, Stage
 from tests.sim.cloud import PowerCut
 
 if TYPE_CHECKING:
@@ -191,6 +191,22 @@ def _restore(world: World, backup: Row | None) -> None:
     world.boot(clean=False)
 
 
+def lose_secrets(world: World) -> None:
+    """The store is empty, as after a reboot without a disk; the journal is not."""
+    _store_as_it_was(world, {})
+
+
+def restore_secrets(world: World) -> None:
+    """The store as it was when the history began."""
+    _store_as_it_was(world, world.old_secrets[0])
+
+
+def _store_as_it_was(world: World, secrets: dict[tuple[str, int], Secret]) -> None:
+    world.safe.secrets = dict(secrets)
+    world.watch.store_restored()
+    world.boot(clean=False)
+
+
 def take_over(world: World) -> None:
     """Whoever runs is paused until its lease is over; another machine goes on, then both do."""
     paused = world.acting
@@ -242,6 +258,8 @@ ENDINGS: dict[str, Callable[[World], None]] = {"stop": stop, "kill": kill}
 BACKUPS: dict[str, Callable[[World], None]] = {
     "restore": restore,
     "restore-last": restore_last,
+    "lose-secrets": lose_secrets,
+    "restore-secrets": restore_secrets,
 }
 SECOND = {"take-over": take_over}
 ACTS = ORDERS | CONSOLE | SHOCKS | ENDINGS | BACKUPS | SECOND

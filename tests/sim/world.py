@@ -3,7 +3,7 @@
 A world runs one credential through one history. It injects what its plan (or dice) chooses: lost,
 refused, repeated and late calls; power cuts before and after every effect; store and disk errors;
 old pictures; people, consoles, clocks, backups and second processes. It does not inject: a store
-that changes or loses what it once gave back, a journal that loses what it acknowledged, two keyman
+that changes what it once gave back, a journal that loses what it acknowledged, two keyman
 installations on one key, a provider that answers with another key's data.
 """
 
@@ -70,6 +70,7 @@ class World:
         self.rotator: Any = None
         self.acting: str | None = None
         self.backups: list[Row] = []
+        self.old_secrets: list[dict[tuple[str, int], Secret]] = []
         self.cloud = Cloud(self)
         self.books = Books(self)
         self.safe = Safe(self)
@@ -204,6 +205,7 @@ class World:
         self.owner = f"owner-{self.owners}"
         if self.books.row is not None:
             self.backups.append(copy(self.books.row))
+        self.old_secrets.append(dict(self.safe.secrets))
         if clean and self.owners > 1:
             self.rotator.release()
         else:
@@ -257,7 +259,7 @@ class World:
         if where not in CHANGES and where not in ("save", "turn"):
             return ()
         setup, acts = self.setup, ()
-        key = (setup.name, where)
+        key = (setup, where)
         known = _MENUS.get(key)
         if known is not None:
             return known
@@ -331,7 +333,7 @@ class _Clock:
         raise AssertionError("a turn never sleeps")
 
 
-_MENUS: dict[tuple[str, str], Menu] = {}
+_MENUS: dict[tuple[Setup, str], Menu] = {}
 
 
 def follow(plan: Plan) -> Chooser:
