@@ -61,8 +61,8 @@ class App:
             home=str(settings.home),
             changed=self._changed,
         )
-        farewell = Farewell(self.journal, self.store, self.rotator, settings.network)
-        self.desk = Desk(self.journal, self.rotator, self.clock, new_id, farewell)
+        self.farewell = Farewell(self.journal, self.store, self.rotator, settings.network)
+        self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
         self.publisher = Publisher(self.snapshot, self.clock)
         self.use(settings)
 
@@ -80,6 +80,7 @@ class App:
             self.publisher.withdraw(gone)
         self.settings = settings
         self.rotator.managed = managed
+        self.farewell.network = settings.network
         for each, record in records:
             self.publisher.publish(each, record)
 

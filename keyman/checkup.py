@@ -197,8 +197,16 @@ def _drift(s: Situation) -> Iterator[Finding]:
         yield Finding(
             "error",
             "other_owner",
-            f"installation {s.other_owner} manages this key too",
-            "let one keyman drive a key; forget it in the other one",
+            f"{s.other_owner} manages this key too",
+            "let one keyman drive a key: forget it in the other one, or stop that copy",
+            s.c.name,
+        )
+    if s.spec.key_id and s.c.home and s.c.home != s.spec.key_id:
+        yield Finding(
+            "warning",
+            "other_key",
+            f"api_key_id is {s.spec.key_id}, but the key in use is {s.c.home}",
+            "write that one there; for the other one give it a name of its own and `keyman adopt`",
             s.c.name,
         )
     for v in s.c.all_at(Stage.CURRENT, Stage.PREVIOUS):

@@ -60,7 +60,7 @@ class Farewell:
         self._journal = journal
         self._store = store
         self._rotator = rotator
-        self._network = network
+        self.network = network
 
     def forget(self, name: str, *, revoke: bool) -> Json:
         """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet."""
@@ -111,7 +111,7 @@ class Farewell:
         )
         clock = self._rotator.clock
         return spec, open_provider(
-            known["provider"], spec, options, network=self._network, clock=clock
+            known["provider"], spec, options, network=self.network, clock=clock
         )
 
 

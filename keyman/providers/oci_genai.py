@@ -48,6 +48,7 @@ from keyman.vendors.oci_keys import (
     about,
     check_id,
     listed,
+    optional_text,
     picture,
     text,
     time,
@@ -454,7 +455,8 @@ def _issued(data: dict[str, Any], wish: Version, place: Place) -> Issued:
     if not (text(secret).isascii() and secret.isprintable()) or " " in secret:
         raise ValueError("that is no secret")
     expires_at = time(item.get("timeExpiry")) or _whole(_expiry(wish))
-    return Issued(Secret(secret), place.handle, item.get("keyMask"), expires_at)
+    mask = optional_text(item.get("keyMask"))
+    return Issued(Secret(secret), place.handle, mask, expires_at)
 
 
 __all__ = ["KNOWN_REGIONS", "LIMITS", "OciGenai", "Options", "base_url", "policy_statements"]

@@ -160,7 +160,7 @@ class Service:
             return (read(response.data, response.headers),)
         except errors.Error as error:
             return error.with_traceback(None)  # its frames hold the reply
-        except (AttributeError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return no_answer(f"OCI's answer when asked to {asked.what} makes no sense", asked)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 from keyman import errors
 from keyman.core.model import KeySeen, SlotSeen, State
 
+SENSIBLE_YEARS = range(2000, 9000)
 OWNER_TAG, ATTEMPT_TAG, NAME_TAG = "keyman-owner", "keyman-op", "keyman"
+_EPOCH = re.compile(r"[0-9]{1,18}")
 _KEY_ID = re.compile(r"ocid1\.generativeaiapikey\.[a-z0-9-]+\.[a-z0-9-]*(\.[A-Za-z0-9_-]+){1,2}")
 
 
@@ -84,7 +86,7 @@ def _owner(tag: str | None) -> tuple[str | None, int]:
     if not tag:
         return None, 0
     owner, _, epoch = tag.rpartition(":")
-    return (owner, int(epoch)) if owner and epoch.isascii() and epoch.isdigit() else (tag, 0)
+    return (owner, int(epoch)) if owner and _EPOCH.fullmatch(epoch) else (tag, 0)
 
 
 def _slot(item: dict[str, Any], key_state: str) -> SlotSeen:
@@ -93,7 +95,7 @@ def _slot(item: dict[str, Any], key_state: str) -> SlotSeen:
     return SlotSeen(
         name=text(item["keyName"]),
         state=state,
-        mask=item.get("keyMask"),
+        mask=optional_text(item.get("keyMask")),
         expires_at=time(item.get("timeExpiry")),
         last_used_at=time(item.get("timeLastUsed")),
     )
@@ -105,8 +107,14 @@ def text(value: Any) -> str:
     return value
 
 
+def optional_text(value: Any) -> str | None:
+    return None if value is None else text(value)
+
+
 def time(value: Any) -> datetime | None:
     if value is None:
         return None
     read = datetime.fromisoformat(text(value))
+    if read.year not in SENSIBLE_YEARS:  # beyond them lies what no zone and no sum can express
+        raise ValueError("no time that anybody means")
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)

@@ -102,6 +102,13 @@ def test_another_installation_drives_the_key(place: Home, sky: Cloud) -> None:
     assert found(place)["other_owner"] == ("error", "genai/None")
 
 
+def test_another_key_is_configured_than_the_one_in_use(place: Home, sky: Cloud) -> None:
+    place.start()
+    other, _ = sky.by_hand()
+    place.configure(api_key_id=other)
+    assert found(place)["other_key"] == ("warning", "genai/None")
+
+
 def test_the_key_is_gone(place: Home, sky: Cloud) -> None:
     key = place.start()
     sky.ask("POST", "drift", {"action": "delete", "key_id": key})

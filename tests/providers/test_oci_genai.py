@@ -22,6 +22,7 @@ from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.oci_genai import COMPARTMENT
+from keyman.vendors.oci_keys import OWNER_TAG, picture
 from tests.providers.oci_world import CANARY, World, instant, world
 
 T = TypeVar("T")
@@ -571,6 +572,40 @@ def test_a_reply_without_the_slot_or_with_a_broken_secret_is_no_success(oci: Wor
     oci.sandbox.faults.add(Fault("garbage", "RenewApiKey", body=broken, count=1))
     with pytest.raises(errors.Unknown):
         oci.usual.issue(wish, None)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '"keyMask": 7',
+        '"keyMask": ["a"]',
+        '"keyMask": {"a": 1}',
+        '"timeExpiry": "9999-12-31T23:59:59-05:00"',
+        '"timeExpiry": "0001-01-01T00:00:00+05:00"',
+        '"timeExpiry": 1',
+        '"timeLastUsed": "9999-12-31T23:59:59-05:00"',
+    ],
+)
+def test_a_field_that_makes_no_sense_stops_at_the_border(oci: World, broken: str) -> None:
+    handle, _ = oci.made_by_hand()
+    slot = f'{{"keyName": "key-two", "state": "ACTIVE", "key": "sk-x", {broken}}}'
+    body = f'{{"id": "{handle}", "lifecycleState": "ACTIVE", "keys": [{slot}]}}'
+    oci.sandbox.faults.add(Fault("garbage", "*", body=body))
+    with pytest.raises(errors.RetryLater):
+        oci.seen(handle)
+    if "Used" not in broken:
+        with pytest.raises(errors.Unknown):
+            oci.usual.issue(oci.wish("key-two", handle), None)
+
+
+@pytest.mark.parametrize(
+    ("tag", "owner", "epoch"),
+    [("here:12", "here", 12), ("here:", "here:", 0), (f"here:{'9' * 30}", f"here:{'9' * 30}", 0)],
+)
+def test_an_owner_s_mark_that_is_not_ours_is_a_stranger_s(tag: str, owner: str, epoch: int) -> None:
+    data = {"id": "k", "lifecycleState": "ACTIVE", "keys": [], "freeformTags": {OWNER_TAG: tag}}
+    seen = picture(data, None).key
+    assert (seen.owner, seen.epoch) == (owner, epoch)
 
 
 def test_another_keys_reply_is_no_answer(oci: World) -> None:
