@@ -32,7 +32,8 @@ from keyman.core.model import (
 from keyman.core.policy import Policy, Verification
 from keyman.db.journal import Journal
 from keyman.providers.protocol import Created, Issued, Lookup
-from keyman.rotator import Managed, Rotator
+from keyman.performer import Managed
+from keyman.rotator import Rotator
 from keyman.stores.sealed_file import SealedFile
 
 ROTATIONS = 60

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from keyman import errors
@@ -20,7 +20,8 @@ from keyman.views import Json, credential_view, receipt
 if TYPE_CHECKING:  # commands that speak to a daemon need a Wish, and nothing of these
     from keyman.clock import Clock
     from keyman.db.journal import Journal
-    from keyman.rotator import Managed, Rotator
+    from keyman.performer import Managed
+    from keyman.rotator import Rotator
 
 log = logging.getLogger("keyman.desk")
 
@@ -41,6 +42,16 @@ class Wish:
     slot: str | None = None
     everything: bool = False
     first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entrusted:
+    """A secret in use that keyman is to take over, and where at the provider it is."""
+
+    secret: Secret
+    slot: str | None = None
+    key_id: str | None = None
+    take_over: bool = False  #: even if another installation's mark is on the key
 
 
 class Forgets(Protocol):
@@ -137,11 +148,21 @@ class Desk:
         self._rotator.report(name, version)
         self.poke(name)
 
-    def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json:
-        """Take an existing slot under management. Raises Conflict or ProviderFailed."""
+    def adopt(self, name: str, key: Entrusted, by: str) -> Json:
+        """Take an existing slot or key under management. Raises Conflict or ProviderFailed."""
         self._load(name)
-        self._rotator.adopt(name, slot, secret)
-        log.info("%s: %s adopted by %s", name, slot, by)
+        self._rotator.adopt(
+            name, key.secret, slot=key.slot, key_id=key.key_id, take_over=key.take_over
+        )
+        log.info("%s: %s adopted by %s", name, key.slot or key.key_id, by)
+        self.poke(name)
+        return self.status(name)
+
+    def put(self, name: str, secret: Secret, expires_at: datetime | None, by: str) -> Json:
+        """Take a secret that comes by hand. Raises UsageError or ProviderFailed."""
+        self._load(name)
+        self._rotator.put(name, secret, expires_at, by)
+        log.info("%s: put by %s", name, by)
         self.poke(name)
         return self.status(name)
 

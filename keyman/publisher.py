@@ -12,7 +12,7 @@ import threading
 from keyman.clock import Clock
 from keyman.core.model import Credential, Secret, Stage
 from keyman.errors import StoreFailed
-from keyman.rotator import Managed
+from keyman.performer import Managed
 from keyman.serving.snapshot import Snapshot, answer_for
 
 log = logging.getLogger("keyman.publisher")

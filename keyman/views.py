@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from keyman.core.health import health, usable, what_next
+from keyman.core.health import health, trouble, usable, what_next
 from keyman.core.model import Credential, Observed, Order, Place, SlotSeen, Stage, Version
 
 Json = dict[str, Any]
@@ -20,6 +20,7 @@ def credential_view(c: Credential, o: Observed | None, now: datetime) -> Json:
     """One element of `status --json`."""
     following = what_next(c, o, now)
     order = next((order for order in c.orders if order.open), None)
+    wrong = trouble(c, o, now)
     return {
         "name": c.name,
         "provider": c.spec.provider,
@@ -34,8 +35,8 @@ def credential_view(c: Credential, o: Observed | None, now: datetime) -> Json:
         },
         "order": order and receipt(c, order),
         "failures": c.failures,
-        "last_error": c.last_error,
-        "hint": c.last_hint,
+        "last_error": wrong[0] if wrong else None,
+        "hint": wrong[1] if wrong else None,
         "key_id": c.key_id,
         "adopted": bool(c.versions),
     }

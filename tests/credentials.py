@@ -21,13 +21,15 @@ from keyman.core.model import (
     Stage,
     Version,
 )
-from keyman.core.policy import Policy
+from keyman.core.policy import Policy, RetireBy
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 POLICY = Policy()  # 90 days, rotated 60 before the end, a day of overlap
 SPEC = Spec("genai", "oci-genai", POLICY, slots=("one", "two"), installation="here")
 KEYLESS = replace(SPEC, slots=(), claims=False)
-TOKENS = replace(SPEC, slots=(), claims=False, observes=False)
+TOKENS = replace(SPEC, slots=(), claims=False, observes=False, probes=False, revokes=False)
+HOURLY = replace(TOKENS, policy=replace(POLICY, overlap=timedelta(0), retire=RetireBy.KEEP))
+BY_HAND = replace(TOKENS, issues=False)
 DAY = 24 * 60
 
 

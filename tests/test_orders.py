@@ -9,7 +9,7 @@ import pytest
 
 from keyman import errors
 from keyman.core import orders, transitions
-from keyman.core.health import usable
+from keyman.core.health import health, trouble, usable, what_next
 from keyman.core.model import (
     Credential,
     Observed,
@@ -17,15 +17,22 @@ from keyman.core.model import (
     OrderKind,
     OrderState,
     Place,
+    Spec,
     Stage,
     Verdict,
+    Version,
 )
+from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import Request, Wait
 from tests.credentials import (
+    BY_HAND,
     DAY,
+    HOURLY,
+    KEYLESS,
     NOW,
     SPEC,
+    TOKENS,
     at,
     credential,
     empty,
@@ -41,6 +48,7 @@ CURRENT = version(1, Stage.CURRENT)
 OLD = version(1, Stage.PREVIOUS)
 NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
 WISH = wish(2)
+ONE = Place("key", "one")
 BOTH_ON = seen(looks(OLD), looks(NEWER))
 QUIET = seen(looks(CURRENT), empty())
 
@@ -73,11 +81,13 @@ def test_a_second_rotate_joins_the_first() -> None:
     assert (again, second) == (c, first)
 
 
-@pytest.mark.parametrize("kind", [OrderKind.NEW_KEY, OrderKind.ROLLBACK])
-def test_orders_that_contradict_the_open_one_are_refused(kind: OrderKind) -> None:
+def test_orders_that_contradict_the_open_one_are_refused() -> None:
     c, _ = recorded(credential(OLD, NEWER), OrderKind.ROTATE)
     with pytest.raises(errors.Conflict):
-        recorded(c, kind, id="another")
+        recorded(c, OrderKind.NEW_KEY, id="another")
+    begun, _ = recorded(credential(OLD, NEWER, wish(3)), OrderKind.ROTATE)
+    with pytest.raises(errors.Conflict):
+        recorded(begun, OrderKind.ROLLBACK, id="another")
 
 
 def test_a_key_that_was_never_adopted_takes_no_orders() -> None:
@@ -441,7 +451,7 @@ def test_a_lost_secret_is_wished_anew_under_another_attempt() -> None:
 
 def test_adopting_takes_the_slot_as_it_is() -> None:
     fresh = Credential(replace(SPEC, key_id="key"))
-    c = orders.adopted(fresh, QUIET, "one", "hmac:1", "attempt", NOW)
+    c = orders.adopted(fresh, QUIET, ONE, "hmac:1", "attempt", NOW)
     v = c.versions[0]
     assert (v.number, v.stage, v.mask, v.expires_at) == (1, Stage.CURRENT, "mask-1", at(80 * DAY))
 
@@ -449,9 +459,185 @@ def test_adopting_takes_the_slot_as_it_is() -> None:
 @pytest.mark.parametrize("slot", ["two", "three"])
 def test_a_slot_that_is_not_in_use_is_not_adopted(slot: str) -> None:
     with pytest.raises(errors.Conflict):
-        orders.adopted(Credential(replace(SPEC, key_id="key")), QUIET, slot, "f", "a", NOW)
+        orders.adopted(
+            Credential(replace(SPEC, key_id="key")), QUIET, Place("key", slot), "f", "a", NOW
+        )
 
 
 def test_nothing_is_adopted_twice() -> None:
     with pytest.raises(errors.Conflict):
-        orders.adopted(credential(CURRENT), QUIET, "one", "f", "a", NOW)
+        orders.adopted(credential(CURRENT), QUIET, ONE, "f", "a", NOW)
+
+
+def test_a_key_with_another_owner_s_mark_is_adopted_only_to_take_it_over() -> None:
+    fresh = Credential(replace(SPEC, key_id="key"))
+    theirs = seen(looks(CURRENT), empty(), owner="elsewhere")
+    with pytest.raises(errors.Conflict, match="installation elsewhere"):
+        orders.adopted(fresh, theirs, ONE, "f", "a", NOW)
+    assert orders.adopted(fresh, theirs, ONE, "f", "a", NOW, take_over=True).current
+
+
+@pytest.mark.parametrize(
+    ("spec", "slot", "key_id", "place"),
+    [
+        (replace(SPEC, key_id="key"), "one", None, ONE),
+        (KEYLESS, None, "key-7", Place("key-7", None)),
+        (SPEC, None, None, None),
+        (SPEC, "one", "key", None),
+        (KEYLESS, "one", None, None),
+        (KEYLESS, None, None, None),
+        (TOKENS, None, "key", None),
+        (BY_HAND, None, "key", None),
+    ],
+)
+def test_what_is_adopted_is_named_the_way_its_provider_has_it(
+    spec: Spec, slot: str | None, key_id: str | None, place: Place | None
+) -> None:
+    if place is not None:
+        assert orders.place_to_adopt(Credential(spec), slot, key_id) == place
+        return
+    with pytest.raises(errors.UsageError):
+        orders.place_to_adopt(Credential(spec), slot, key_id)
+
+
+# Secrets that come by hand, and tokens.
+
+
+def test_what_is_put_is_handed_out_at_once_and_the_one_before_stays_as_previous() -> None:
+    c = Credential(BY_HAND)
+    for n in (1, 2, 3):
+        c = transitions.put(c, f"f{n}", f"a{n}", at(n * DAY), NOW)
+    assert [v.stage for v in c.versions] == [Stage.REVOKED, Stage.PREVIOUS, Stage.CURRENT]
+    assert (c.versions[2].expires_at, c.versions[2].fingerprint) == (at(3 * DAY), "f3")
+
+
+@pytest.mark.parametrize("kind", [OrderKind.ROTATE, OrderKind.REVOKE, OrderKind.NEW_KEY])
+def test_nobody_but_a_person_makes_or_destroys_what_comes_by_hand(kind: OrderKind) -> None:
+    c = transitions.put(Credential(BY_HAND), "f", "a", None, NOW)
+    with pytest.raises(errors.UsageError, match="by hand"):
+        recorded(c, kind, None, targets=(1,))
+
+
+def test_what_is_issued_is_not_put() -> None:
+    orders.refuse_put(BY_HAND)
+    for spec in (SPEC, KEYLESS, TOKENS):
+        with pytest.raises(errors.UsageError):
+            orders.refuse_put(spec)
+
+
+def test_a_leaked_token_is_replaced_and_its_order_open_until_it_expires() -> None:
+    token = version(1, Stage.CURRENT, None, expires_at=at(50))
+    c, kept = recorded(credential(token, spec=TOKENS), OrderKind.REVOKE, None, targets=(1,))
+    assert kept.until == at(50)
+    c = credential(*c.versions, pending(2, None), spec=TOKENS, orders=c.orders)
+    c = transitions.promoted(c, c.versions[1], NOW)
+    assert c.versions[0].stage is Stage.PREVIOUS, "a leak is remembered until it is dead"
+    assert orders.settled(c, None, NOW).orders[0].state is OrderState.RUNNING
+
+
+def test_a_token_that_was_replaced_is_over() -> None:
+    c = credential(version(1, Stage.CURRENT, None), pending(2, None), spec=HOURLY)
+    c = transitions.promoted(c, c.versions[1], NOW)
+    assert c.versions[0].stage is Stage.REVOKED
+
+
+def test_there_is_nothing_to_roll_back_to_among_tokens() -> None:
+    c = credential(version(1, Stage.CURRENT, None), spec=TOKENS)
+    with pytest.raises(errors.UsageError, match="short-lived"):
+        recorded(c, OrderKind.ROLLBACK, None)
+
+
+def test_a_token_lives_on_as_long_as_before_when_the_clock_is_set() -> None:
+    hour = timedelta(hours=1)
+    c = credential(version(1, Stage.CURRENT, None, expires_at=at(50)), spec=TOKENS)
+    assert transitions.clock_moved(c, -hour).versions[0].expires_at == at(-10)
+    assert transitions.clock_moved(c, hour).versions[0].expires_at == at(110)
+
+
+# What a record forgets.
+
+
+def test_ten_thousand_tokens_leave_one_row() -> None:
+    c = credential(spec=HOURLY)
+    for n in range(1, 200):
+        c = replace(c, versions=(*c.versions, pending(n, None, handle=f"h{n}")))
+        c = transitions.promoted(c, c.versions[-1], NOW)
+        for v in c.versions[:-1]:
+            c = transitions.dropped(c, v)
+        c = pruned(c, NOW)
+        assert [v.number for v in c.versions] == [n]
+
+
+def test_finished_versions_are_kept_for_a_while_and_no_more_than_fifty() -> None:
+    gone = [
+        version(
+            n,
+            Stage.REVOKED,
+            None,
+            handle=f"h{n}",
+            stored=False,
+            requested_at=at(n - 900 * DAY if n < 9 else -DAY),
+        )
+        for n in range(1, 80)
+    ]
+    c = credential(*gone, version(80, Stage.CURRENT, None), spec=KEYLESS)
+    assert [v.number for v in pruned(c, NOW).versions] == list(range(30, 81))
+    few = credential(*gone[:12], version(80, Stage.CURRENT, None), spec=KEYLESS)
+    assert [v.number for v in pruned(few, NOW).versions] == [9, 10, 11, 12, 80]
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [
+        version(1, Stage.REVOKED, None, handle="h", compromised_at=at(-5), stored=False),
+        version(1, Stage.REVOKED, None, handle="h", stored=True),
+        version(1, Stage.RETIRED, None, handle="h", stored=False),
+        version(1, Stage.REVOKED, "one", stored=False),
+        version(9, Stage.REVOKED, None, handle="h", stored=False, promoted_at=None),
+    ],
+    ids=["leak not yet dead", "secret not dropped", "may return", "its slot's tenant", "newest"],
+)
+def test_what_a_rule_may_still_ask_for_is_kept(needed: Version) -> None:
+    old = replace(needed, requested_at=at(-900 * DAY))
+    c = credential(old, version(2, Stage.CURRENT, "two"))
+    assert old in pruned(c, NOW).versions
+
+
+def test_what_an_open_order_names_is_kept() -> None:
+    old = version(1, Stage.REVOKED, None, handle="h", stored=False, requested_at=at(-900 * DAY))
+    c = credential(old, version(2, Stage.CURRENT, None), spec=HOURLY)
+    assert pruned(c, NOW).version(1) is None
+    named = replace(c, orders=(order(OrderKind.REVOKE, targets=(1,)),))
+    assert pruned(named, NOW).version(1)
+
+
+# What people are told.
+
+
+def test_a_rollback_takes_the_place_of_a_rotation_that_has_not_begun() -> None:
+    c, _ = recorded(credential(OLD, NEWER), OrderKind.ROTATE)
+    assert c.orders[0].state is OrderState.WAITING, "the overlap needs its slot"
+    c, kept = recorded(c, OrderKind.ROLLBACK, id="back")
+    assert [o.state for o in c.orders] == [OrderState.FAILED, OrderState.RUNNING]
+    assert kept.targets == (1,)
+
+
+def test_what_waits_for_an_overlap_says_until_when() -> None:
+    c, _ = recorded(credential(OLD, NEWER), OrderKind.ROTATE)
+    following = what_next(c, BOTH_ON, NOW)
+    assert following
+    assert (following.step, following.at) == ("request", at(DAY - 60))
+    assert "overlap" in following.reason
+
+
+def test_who_is_at_risk_is_told_why() -> None:
+    theirs = seen(looks(CURRENT), empty(), owner="elsewhere")
+    said = trouble(credential(CURRENT), theirs, NOW)
+    assert said
+    assert said[0] == "the key is managed by installation elsewhere"
+    one_slot = credential(CURRENT, spec=replace(SPEC, slots=("one",)))
+    stuck = seen(looks(CURRENT))
+    said = trouble(one_slot, stuck, NOW)
+    assert said
+    assert "--new-key" in said[1]
+    assert health(one_slot, stuck, NOW) == "at-risk"

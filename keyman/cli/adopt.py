@@ -8,7 +8,9 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import keyman_of, settings_of
-from keyman.core.model import Secret
+from keyman.core.model import Credential, Secret
+from keyman.core.orders import place_to_adopt
+from keyman.desk import Entrusted
 from keyman.errors import NotFound, UsageError
 
 LONGEST = 16 * 1024
@@ -16,10 +18,20 @@ LONGEST = 16 * 1024
 
 @click.command("adopt")
 @click.argument("name")
-@click.option("--slot", required=True, help="the slot whose secret is in use")
+@click.option("--slot", help="the slot whose secret is in use (OCI)")
+@click.option("--key-id", help="the id of the key that is in use (OpenAI)")
+@click.option("--take-over", is_flag=True, help="even if another installation's mark is on the key")
 @click.option("--json", "as_json", is_flag=True, help="the credential's status for programs")
 @click.pass_context
-def command(ctx: click.Context, *, name: str, slot: str, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    *,
+    name: str,
+    slot: str | None,
+    key_id: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
     """Read the secret in use from standard input or a hidden prompt, probe it, keep it.
 
     Nothing changes at the provider, and nothing is recorded if the secret is not accepted.
@@ -30,19 +42,21 @@ def command(ctx: click.Context, *, name: str, slot: str, as_json: bool) -> None:
     if name not in configured:
         known = ", ".join(sorted(configured)) or "none yet"
         raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
-    secret = read_secret(f"The secret in {slot} of {name}: ")
+    place_to_adopt(Credential(configured[name].spec("")), slot, key_id)
+    where = slot or key_id
+    secret = read_secret(f"The secret in {where} of {name}: ")
     with keyman_of(ctx) as reached:
-        status = reached.adopt(name, slot, secret)
+        status = reached.adopt(name, Entrusted(secret, slot, key_id, take_over))
     if as_json:
         terminal.show_json(status)
         return
     current = status["current"] or {}
     ends = current.get("expires_at")
     expires = f", expires {terminal.until(ends, date=True)}" if ends else ""
-    terminal.say(f"{name}: {slot} is version {current.get('version', 1)} now{expires}")
+    terminal.say(f"{name}: {where} is version {current.get('version', 1)} now{expires}")
 
 
-def read_secret(prompt: str) -> Secret:
+def read_secret(prompt: str, command: str = "adopt NAME --slot SLOT") -> Secret:
     """The secret from standard input (one trailing newline dropped) or a hidden prompt."""
     if sys.stdin.isatty():
         typed = str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
@@ -51,7 +65,7 @@ def read_secret(prompt: str) -> Secret:
     if not typed or len(typed) > LONGEST or not typed.isprintable():
         raise UsageError(
             "that is no secret: one line, not empty, without control characters",
-            hint='e.g. printf %s "$KEY" | keyman adopt NAME --slot SLOT',
+            hint=f'e.g. printf %s "$KEY" | keyman {command}',
         )
     return Secret(typed)
 

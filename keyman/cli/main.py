@@ -28,6 +28,7 @@ COMMANDS = {
     "activate": "switch a slot on at the provider",
     "deactivate": "switch a slot off at the provider",
     "adopt": "take an existing key under management",
+    "put": "keep a secret that comes by hand",
     "policy": "the IAM statements that a credential needs",
     "forget": "drop what is known of a credential that left the configuration",
     "db": "look after the journal",
@@ -85,7 +86,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # no locale stops an error message
+            # No locale stops an error message, and who reads through a pipe sees each line at once.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         result: Any = keyman.main(arguments, prog_name="keyman", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_wanted:

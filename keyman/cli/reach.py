@@ -10,7 +10,7 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -22,11 +22,11 @@ from keyman.cli.configuration import load_settings
 from keyman.clock import SystemClock
 from keyman.config import Settings
 from keyman.core.model import Secret
-from keyman.desk import Wish
+from keyman.desk import Entrusted, Wish
 from keyman.errors import Conflict, NotRunning
 from keyman.lock import COMMAND, held_by
 from keyman.telemetry import start_logging
-from keyman.views import Json
+from keyman.views import Json, time_text
 
 if TYPE_CHECKING:
     from keyman.app import App
@@ -51,7 +51,8 @@ class Reached(Looked, Protocol):
 
     def order(self, name: str, wish: Wish) -> Json: ...
     def wait(self, order: str, seconds: float) -> Json: ...
-    def adopt(self, name: str, slot: str, secret: Secret) -> Json: ...
+    def adopt(self, name: str, key: Entrusted) -> Json: ...
+    def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json: ...
     def forget(self, name: str, *, revoke: bool) -> Json: ...
 
 
@@ -191,9 +192,17 @@ class Remote:
             if final(receipt) or left <= 0:
                 return receipt
 
-    def adopt(self, name: str, slot: str, secret: Secret) -> Json:
-        body = {"slot": slot, "secret": secret.reveal()}
+    def adopt(self, name: str, key: Entrusted) -> Json:
+        body: Json = {"secret": key.secret.reveal(), "take_over": key.take_over}
+        body |= {k: v for k, v in (("slot", key.slot), ("key_id", key.key_id)) if v is not None}
         path = f"/api/v1/credentials/{quote(name, safe='')}/adopt"
+        done: Json = self._ask("POST", path, body, timeout=60)
+        return done
+
+    def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json:
+        body: Json = {"secret": secret.reveal()}
+        body |= {"expires_at": time_text(expires_at)} if expires_at else {}
+        path = f"/api/v1/credentials/{quote(name, safe='')}/put"
         done: Json = self._ask("POST", path, body, timeout=60)
         return done
 
@@ -257,8 +266,11 @@ class Local:
         app.drive(name, timedelta(seconds=seconds), done)
         return app.desk.receipt(order)
 
-    def adopt(self, name: str, slot: str, secret: Secret) -> Json:
-        return self._app.desk.adopt(name, slot, secret, person())
+    def adopt(self, name: str, key: Entrusted) -> Json:
+        return self._app.desk.adopt(name, key, person())
+
+    def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json:
+        return self._app.desk.put(name, secret, expires_at, person())
 
     def forget(self, name: str, *, revoke: bool) -> Json:
         return self._app.desk.forget(name, person(), revoke=revoke)

@@ -42,7 +42,7 @@ def health(c: Credential, o: Observed | None, now: datetime) -> Health:
     if s.stuck or s.other_owner:
         return Health.AT_RISK
     if c.failures or s.rest_after_giving_up():
-        short = left is not None and left < c.policy.rotate_before / 2
+        short = left is not None and left < c.policy.lead(current.life) / 2
         return Health.AT_RISK if short else Health.FAILING
     if c.open_version:
         return Health.ROTATING
@@ -55,13 +55,37 @@ def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
     if c.open_version:
         begun = "issue" if c.open_version.stage is Stage.REQUESTED else "promote"
         return Next(begun, c.retry_at or now, c.last_error or f"version {c.open_version.number}")
-    steps = [Next("retire", s.overlap_ends(v), "overlap") for v in c.all_at(Stage.PREVIOUS)]
-    if c.current and c.current.expires_at:
-        why = s.why_replace_now or s.why_due
-        due = c.policy.rotate_at(c.current.expires_at, c.name)
-        before = f"rotate_before {duration_text(c.policy.rotate_before.total_seconds())}"
-        steps.append(Next("request", now, why) if why else Next("request", due, before))
+    steps = _next_request(s, c.current) if c.current and c.spec.issues else []
+    steps += [Next("retire", s.overlap_ends(v), "overlap") for v in c.all_at(Stage.PREVIOUS)]
     return min(steps, key=lambda step: step.at, default=None)
+
+
+def _next_request(s: Situation, current: Version) -> list[Next]:
+    why, due = s.why_replace_now or s.why_due, s.c.due_at(current)
+    if why is None:
+        before = f"rotate_before {_lead_text(s.c, current)}"
+        return [Next("request", due, before)] if due else []
+    if s.waits_for_slot is None:
+        return [Next("request", s.now, why)]
+    return [Next("request", s.waits_for_slot, f"{why}; the overlap ends then")]
+
+
+def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str] | None:
+    """What is wrong, and the next move; None if nothing is."""
+    if c.last_error:
+        return c.last_error, c.last_hint or ""
+    s = Situation(c, o, now)
+    if s.other_owner:
+        hint = "let one keyman drive a key: forget it in the other one, or stop that copy"
+        return f"the key is managed by {s.other_owner}", hint
+    if s.stuck:
+        hint = f"`keyman rotate {c.name} --new-key` replaces the whole API key"
+        return "no slot of the API key can be filled again", hint
+    return None
+
+
+def _lead_text(c: Credential, v: Version) -> str:
+    return duration_text(round(c.policy.lead(v.life).total_seconds()))
 
 
 def duration_text(seconds: float) -> str:

@@ -129,6 +129,13 @@ class Version:
     def compromised(self) -> bool:
         return self.compromised_at is not None
 
+    @property
+    def life(self) -> timedelta | None:
+        """From when it was issued to when it expires, as far as both are known."""
+        if self.issued_at is None or self.expires_at is None:
+            return None
+        return self.expires_at - self.issued_at
+
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
 
@@ -242,6 +249,11 @@ class Spec:
     revokes: bool = True  #: the provider can destroy a secret before it expires
     late: timedelta = timedelta(minutes=6)  #: a call without an answer may still land so late
 
+    @property
+    def mints(self) -> bool:
+        """Its secrets are short-lived tokens that nobody can look up afterwards."""
+        return self.issues and not self.observes
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -307,6 +319,12 @@ class Credential:
         """Is it this version's secret that its place holds, as far as we know?"""
         tenant = self.tenant(v.place)
         return tenant is not None and tenant.attempt == v.attempt
+
+    def due_at(self, v: Version) -> datetime | None:
+        """When its replacement should begin; None if it never expires."""
+        if v.expires_at is None:
+            return None
+        return self.policy.rotate_at(v.expires_at, self.name, v.life)
 
     def order_of(self, *kinds: OrderKind) -> Order | None:
         return next((o for o in self.orders if o.kind in kinds and o.open), None)

@@ -18,6 +18,7 @@ from keyman.core.model import (
     OrderState,
     Place,
     Secret,
+    Spec,
     Stage,
     State,
     Version,
@@ -44,10 +45,13 @@ def record(
     if not c.versions:
         hint = "the first one is made without an order: `keyman daemon`"
         raise NoUsableSecret(f"{c.name} has no version yet", hint=hint)
+    _possible(c, order)
+    now = order.recorded_at
+    if order.kind is OrderKind.ROLLBACK:
+        c = _instead_of_what_waits(c, now)
     same = _joined(c, order)
     if same is not None:
         return c, same
-    now = order.recorded_at
     c = replace(c, failures=0, failed_step=None, retry_at=None, last_error=None, last_hint=None)
     c = replace(c, doubt_at=now)
     if order.kind is OrderKind.REVOKE:
@@ -64,6 +68,34 @@ def record(
     )
     c = settled(replace(c, orders=(*c.orders, order)), o, now)
     return c, next(known for known in c.orders if known.id == order.id)
+
+
+def _possible(c: Credential, order: Order) -> None:
+    """Some secrets can't be made, destroyed or switched by anybody but a person elsewhere."""
+    spec, name = c.spec, c.name
+    if order.kind in (OrderKind.ROTATE, OrderKind.NEW_KEY) and not spec.issues:
+        hint = f"get a new one where it comes from, then `keyman put {name}`"
+        raise UsageError(f"the secret of {name} comes by hand: keyman can't make one", hint=hint)
+    if order.kind is OrderKind.REVOKE and not spec.issues:
+        hint = f"destroy it where it comes from, then `keyman put {name}` a new one"
+        raise UsageError(f"the secret of {name} came by hand: keyman can't destroy it", hint=hint)
+    if order.kind is OrderKind.NEW_KEY and not spec.slots:
+        hint = f"every `keyman rotate {name}` makes a new one"
+        raise UsageError(f"{name} has no key with slots", hint=hint)
+    if order.kind is OrderKind.ROLLBACK and spec.mints:
+        hint = f"`keyman rotate {name}` gets a fresh one"
+        raise UsageError(
+            f"{name} has short-lived tokens: there is nothing to go back to", hint=hint
+        )
+
+
+def _instead_of_what_waits(c: Credential, now: datetime) -> Credential:
+    """A rotation that has not begun makes way: it would fill the very slot to go back to."""
+    waiting = c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
+    if waiting is None or c.open_version:
+        return c
+    why = "a rollback took its place"
+    return c.with_order(waiting.id, state=OrderState.FAILED, finished_at=now, error=why)
 
 
 def _joined(c: Credential, order: Order) -> Order | None:
@@ -112,9 +144,8 @@ def _roll_back(c: Credential, o: Observed | None, order: Order) -> tuple[Credent
 def _may_switch(s: Situation, order: Order) -> None:
     c = s.c
     if order.slot not in c.spec.slots or c.key_id is None:
-        raise UsageError(
-            f"{c.name} has no slot {order.slot!r}", hint=f"its slots: {', '.join(c.spec.slots)}"
-        )
+        slots = ", ".join(c.spec.slots) or "none: its secrets can't be switched"
+        raise UsageError(f"{c.name} has no slot {order.slot!r}", hint=f"its slots: {slots}")
     place = Place(c.key_id, order.slot)
     if c.open_version and c.open_version.place == place:
         raise Conflict(f"{c.name}: a rotation into {order.slot} is under way")
@@ -240,9 +271,17 @@ def _revocation(s: Situation, order: Order) -> Order:
         )
     gone = [v.revoked_at for v in targets if v.revoked_at is not None]
     if len(gone) < len(targets):
-        return replace(order, state=OrderState.RUNNING, error=s.c.last_error)
+        return replace(
+            order, state=OrderState.RUNNING, error=s.c.last_error, until=_dies_at(s, targets)
+        )
     finished = max(max(gone, default=s.now), order.recorded_at)
     return replace(order, state=OrderState.DONE, finished_at=finished, error=None)
+
+
+def _dies_at(s: Situation, targets: list[Version]) -> datetime | None:
+    """When the last of them is dead, where nobody can destroy a secret before it expires."""
+    ends = [v.expires_at for v in targets if v.revoked_at is None and v.expires_at]
+    return None if s.spec.revokes else max(ends, default=None)
 
 
 def _switch(s: Situation, order: Order) -> Order:
@@ -261,35 +300,72 @@ def _switch(s: Situation, order: Order) -> Order:
     return replace(order, state=OrderState.DONE, finished_at=s.now, error=None)
 
 
-def adopted(
-    c: Credential, o: Observed, slot: str, fingerprint: str, attempt: str, now: datetime
-) -> Credential:
-    """Take an existing slot under management: its secret, entrusted to us, becomes version 1.
+def place_to_adopt(c: Credential, slot: str | None, key_id: str | None) -> Place:
+    """Where the secret in use is said to be. Raises UsageError for what can't be adopted so."""
+    spec = c.spec
+    if not spec.issues or not spec.observes:
+        how = "gets its tokens itself" if spec.issues else f"`keyman put {c.name}` takes it"
+        raise UsageError(f"{c.name} has nothing to adopt", hint=f"{c.name}: {how}")
+    if not spec.slots:
+        if slot or not key_id:
+            raise UsageError(f"{c.name} has keys, not slots", hint="name its key with --key-id")
+        return Place(key_id, None)
+    if key_id or not slot:
+        slots = ", ".join(spec.slots)
+        raise UsageError(f"{c.name} has slots: name one with --slot", hint=f"its slots: {slots}")
+    return Place(c.key_id or "", slot)
 
-    Raises Conflict if something is managed already or the slot isn't there and ACTIVE.
+
+def refuse_put(spec: Spec) -> None:
+    """Raise UsageError where keyman gets the secrets itself."""
+    if not spec.issues:
+        return
+    hint = f"`keyman adopt {spec.name}` takes over one that is in use" if spec.observes else None
+    raise UsageError(f"the secrets of {spec.name} are issued by {spec.provider}", hint=hint)
+
+
+def adopted(
+    c: Credential,
+    o: Observed,
+    place: Place,
+    fingerprint: str,
+    attempt: str,
+    now: datetime,
+    *,
+    take_over: bool = False,
+) -> Credential:
+    """Take an existing place under management: its secret, entrusted to us, becomes version 1.
+
+    Raises Conflict if something is managed already, the place isn't there and ACTIVE, or another
+    installation's mark is on the key and isn't to be taken over.
     """
     if c.versions:
         raise Conflict(f"{c.name} is managed already", hint=f"`keyman status {c.name}`")
-    place = Place(c.key_id or "", slot)
+    key = o.key(place.handle)
+    foreign = c.spec.claims and key is not None and key.owner not in (None, c.spec.installation)
+    if key and foreign and not take_over:
+        hint = "if that one is gone for good: --take-over"
+        raise Conflict(f"the key of {c.name} is managed by installation {key.owner}", hint=hint)
     seen = o.slot(place)
     if seen is None or seen.state != State.ACTIVE:
         state = seen.state if seen else "absent"
-        raise Conflict(f"slot {slot} of {c.name} is {state}", hint="name the slot that is in use")
+        what = f"slot {place.slot}" if place.slot else f"key {place.handle}"
+        raise Conflict(f"{what} of {c.name} is {state}", hint="name the one that is in use")
     version = Version(
         number=1,
         stage=Stage.CURRENT,
         attempt=attempt,
         requested_at=now,
         expires_at=seen.expires_at,
-        slot=slot,
-        handle=c.key_id,
+        slot=place.slot,
+        handle=place.handle,
         mask=seen.mask,
         fingerprint=fingerprint,
         issued_at=now,
         verified_at=now,
         promoted_at=now,
     )
-    return replace(c, versions=(version,), home=c.key_id)
+    return replace(c, versions=(version,), home=place.handle if place.slot else None)
 
 
 def refuse_another_slots(o: Observed, place: Place, secret: Secret) -> None:
@@ -305,7 +381,8 @@ def refuse_another_slots(o: Observed, place: Place, secret: Secret) -> None:
     visible = _visible(seen.mask)
     if others or (visible and visible[0] and secret.reveal().startswith(visible[0])):
         hint = f"it looks like that of {others[0]}" if others else "give the one that is in use"
-        raise Conflict(f"this is not the secret in {place.slot}: its mask differs", hint=hint)
+        what = place.slot or place.handle
+        raise Conflict(f"this is not the secret in {what}: its mask differs", hint=hint)
 
 
 def _fits(mask: str | None, secret: Secret) -> bool:

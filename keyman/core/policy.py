@@ -101,13 +101,18 @@ class Policy:
             said.append("max_overlap must be at least overlap")
         return said
 
-    def rotate_at(self, expires_at: datetime, name: str) -> datetime:
+    def lead(self, life: timedelta | None = None) -> timedelta:
+        """How long before the end of a secret with that life its replacement should begin."""
+        return max(self.rotate_before, (life or timedelta(0)) * self.rotate_before_share)
+
+    def rotate_at(self, expires_at: datetime, name: str, life: timedelta | None = None) -> datetime:
         """When the replacement of a secret that expires then should begin."""
-        due = expires_at - self.rotate_before * (1 - JITTER * fraction(name))
+        lead = self.lead(life)
+        due = expires_at - lead * (1 - JITTER * fraction(name))
         if self.window is None:
             return due
         # A window that opens too late is not worth half of the safety margin.
-        return min(self.window.opening(due), expires_at - self.rotate_before / 2)
+        return min(self.window.opening(due), expires_at - lead / 2)
 
     def standby_expiry(self, now: datetime) -> datetime:
         """Expiry for the slot nobody uses yet.

@@ -58,6 +58,8 @@ def examine_the_reported(s: Situation) -> Step | None:
     v = s.current
     if v is None or v.reported_at is None or v.expired(s.now) or not v.stored:
         return None
+    if not s.spec.probes:
+        return None  # then the report is reason enough for a new one
     return None if s.resting and s.c.failed_step == "examine" else Examine(v)
 
 
@@ -107,7 +109,7 @@ def examine_the_doubtful(s: Situation) -> Step | None:
     Asked when the provider's own picture speaks against it.
     """
     v = s.current
-    if v is None or v.expired(s.now) or not v.stored:
+    if v is None or v.expired(s.now) or not v.stored or not s.spec.probes:
         return None
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None
     return Examine(v) if speaks_against and s.o and not _examined_since(s, v) else None
@@ -150,6 +152,8 @@ def _revoke(s: Situation) -> Step | None:
             continue
         if s.destroyed(v):
             return Accept(v, Stage.REVOKED, "destroyed at the provider")
+        if not s.spec.revokes:
+            continue  # it dies when it expires, and not before
         if s.hidden(v) and s.c.order_of(OrderKind.NEW_KEY):
             continue  # nothing can be done there, and its replacement must not wait for that
         if s.hidden(v) and v.stored and not _examined_since(s, v):
@@ -267,6 +271,8 @@ def request_when_due(s: Situation) -> Step | None:
 
 
 def _fill(s: Situation, why: str) -> Step | None:
+    if not s.spec.issues:
+        return None  # a person puts in the next one
     until = s.rest_after_giving_up()
     if until:
         return Wait(until, f"given up {GIVE_UPS_BEFORE_FAILING} times: {s.last_given_up}")

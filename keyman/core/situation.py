@@ -302,7 +302,9 @@ class Situation:
         against = self.contradiction(v)
         if against:
             return against
-        due = v.expires_at and self.c.policy.rotate_at(v.expires_at, self.c.name)
+        if v.reported_at and not self.spec.probes:
+            return "a client reported that it is refused"
+        due = self.c.due_at(v)
         return "rotate_before reached" if due and self.now >= due else None
 
     def spare(self) -> Version | None:
@@ -371,6 +373,14 @@ class Situation:
         in_use = current.place if current else None
         return all(self._refused(p) or p == in_use for p in places)
 
+    @property
+    def waits_for_slot(self) -> datetime | None:
+        """When a slot comes free that an overlap still needs; None if one is free or none will be."""
+        if not self.spec.slots or self.c.key_id is None or self.fillable_slot():
+            return None
+        ends = [self.overlap_ends(v) for v in self.c.all_at(Stage.PREVIOUS)]
+        return max((end for end in ends if end > self.now), default=None)
+
     # Overlap.
 
     def overlap_ends(self, v: Version) -> datetime:
@@ -389,7 +399,7 @@ class Situation:
             return max(v.replaced_at + self.c.policy.max_overlap, self.overlap_ends(v))
         if self.why_due or self.current is None or self.current.expires_at is None:
             return self.overlap_ends(v)
-        return self.c.policy.rotate_at(self.current.expires_at, self.c.name)
+        return self.c.due_at(self.current) or self.overlap_ends(v)
 
     def quiet(self, v: Version) -> bool:
         """Nobody was seen using it lately. A veto only: silence proves nothing."""
@@ -430,7 +440,9 @@ class Situation:
             if v.stage is Stage.PREVIOUS:
                 times += [self.overlap_ends(v), self.overlap_cap(v)]
             if v.stage is Stage.CURRENT and v.expires_at:
-                times += [self.c.policy.rotate_at(v.expires_at, self.c.name), v.expires_at]
+                times += [self.c.due_at(v) or v.expires_at, v.expires_at]
+            if v.compromised and v.revoked_at is None and v.expires_at:
+                times.append(v.expires_at)
         rest = self.rest_after_giving_up()
         times += [rest] if rest else []
         return min((t for t in times if t > self.now), default=self.now + LOOKS_AHEAD)

@@ -217,15 +217,47 @@ def promoted(c: Credential, v: Version, now: datetime) -> Credential:
     assert v.stage is Stage.PENDING
     old = c.current
     if old is not None:
-        stage = Stage.REVOKED if old.dead_at or old.expired(now) else Stage.PREVIOUS
         wish = next((o.overlap for o in c.orders if o.open and o.overlap is not None), None)
         overlap = NO_OVERLAP if old.compromised else c.policy.overlap if wish is None else wish
+        # A token that nobody can look up or take back is of no use once there is another one.
+        over = c.spec.mints and not overlap and not old.compromised
+        gone = over or old.dead_at or old.expired(now)
+        stage = Stage.REVOKED if gone else Stage.PREVIOUS
         c = c.with_version(old.number, stage=stage, replaced_at=now, overlap=overlap)
     c = c.with_version(v.number, stage=Stage.CURRENT, promoted_at=now)
     home = v.handle if v.slot else c.home
     # Going back to an older key: the slot to silence was the newer one's.
     silence = None if v.carries is not None and home != c.home else c.silence
     return _progressed(replace(c, home=home, silence=silence))
+
+
+def put(
+    c: Credential, fingerprint: str, attempt: str, ends: datetime | None, now: datetime
+) -> Credential:
+    """A person brought the next secret: lookups get it from this record on."""
+    for v in c.all_at(Stage.PREVIOUS):
+        c = c.with_version(v.number, stage=Stage.REVOKED)
+    version = Version(
+        number=max((v.number for v in c.versions), default=0) + 1,
+        stage=Stage.PENDING,
+        attempt=attempt,
+        requested_at=now,
+        expires_at=ends,
+        handle=attempt,
+        fingerprint=fingerprint,
+        issued_at=now,
+        verified_at=now,
+    )
+    c = replace(c, versions=(*c.versions, version))
+    return promoted(c, version, now)
+
+
+def clock_moved(c: Credential, by: timedelta) -> Credential:
+    """The wall clock was set: how long a token lives was told as a span, and that goes on."""
+    for v in c.versions:
+        if v.expires_at is not None and v.stage is not Stage.REVOKED:
+            c = c.with_version(v.number, expires_at=v.expires_at + by)
+    return c
 
 
 def retired(c: Credential, place: Place, v: Version | None, now: datetime) -> Credential:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import Connection, Insert, Select, Update
+from sqlalchemy import Connection, Delete, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -25,7 +25,7 @@ class Prepared:
     """One statement. `columns` are those that an INSERT or UPDATE is given values for."""
 
     def __init__(
-        self, statement: Select[Any] | Insert | Update, columns: Iterable[str] = ()
+        self, statement: Select[Any] | Insert | Update | Delete, columns: Iterable[str] = ()
     ) -> None:
         self._statement = statement
         self._columns = tuple(columns) or None

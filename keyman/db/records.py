@@ -35,6 +35,7 @@ _READ_HELD = Prepared(select(leases.held()))
 _CHANGE_RECORD = Prepared(_OVER_LOADED, rows.RECORD_COLUMNS)
 _CHANGE_RECORD_IF_HELD = Prepared(_OVER_LOADED.where(leases.held()), rows.RECORD_COLUMNS)
 _ADD_VERSION = Prepared(insert(VERSIONS), ("name", *rows.VERSION_FIELDS))
+_DROP_VERSION = Prepared(delete(VERSIONS).where(_THIS_VERSION))
 _CHANGE_VERSION = Prepared(update(VERSIONS).where(_THIS_VERSION), rows.VERSION_FIELDS)
 _CHANGE_ORDER = Prepared(update(ORDERS).where(_THIS_ORDER), rows.ORDER_FIELDS)
 
@@ -120,6 +121,8 @@ def _lost(name: str) -> Conflict:
 def _write_versions(connection: Connection, saved: Credential, known: Credential | None) -> None:
     before = known.versions if known else _versions(connection, saved.name)
     written = {version.number: version for version in before}
+    for number in written.keys() - {version.number for version in saved.versions}:
+        _DROP_VERSION.run(connection, {"of_name": saved.name, "of_number": number})
     for version in saved.versions:
         there = written.get(version.number)
         if there is None:

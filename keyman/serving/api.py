@@ -69,6 +69,7 @@ class Api:
         route("POST /api/v1/credentials/{name}/activate", self.activate)
         route("POST /api/v1/credentials/{name}/deactivate", self.deactivate)
         route("POST /api/v1/credentials/{name}/adopt", self.adopt)
+        route("POST /api/v1/credentials/{name}/put", self.put)
         route("POST /api/v1/credentials/{name}/forget", self.forget)
         route("GET /api/v1/orders/{order_id}", self.receipt, "wait")
         route("POST /api/v1/reload", self.reload)
@@ -150,8 +151,13 @@ class Api:
         return answer(await run_in_threadpool(self._desk.order, name, wish, key=key), 202)
 
     async def adopt(self, name: asked.Name, by: asked.Peer, body: asked.Adopt) -> Response:
-        """Take the slot in use under management; answers with the credential's status."""
-        return answer(await run_in_threadpool(self._desk.adopt, name, body.slot, body.secret, by))
+        """Take the slot or key in use under management; answers with the credential's status."""
+        return answer(await run_in_threadpool(self._desk.adopt, name, body.entrusted(), by))
+
+    async def put(self, name: asked.Name, by: asked.Peer, body: asked.Put) -> Response:
+        """Take a secret that comes by hand; answers with the credential's status."""
+        done = await run_in_threadpool(self._desk.put, name, body.secret, body.expires_at, by)
+        return answer(done)
 
     async def forget(
         self, name: asked.Name, by: asked.Peer, body: asked.Forget | None = None

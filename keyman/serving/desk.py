@@ -6,10 +6,11 @@ errors.py names and nothing else on purpose.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from keyman.core.model import Secret
-from keyman.desk import Wish
+from keyman.desk import Entrusted, Wish
 from keyman.views import Json
 
 
@@ -31,7 +32,9 @@ class Desk(Protocol):
     def rejected(self, name: str, version: int, by: str) -> None:
         """A client says that the provider refused this version."""
 
-    def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json: ...
+    def adopt(self, name: str, key: Entrusted, by: str) -> Json: ...
+
+    def put(self, name: str, secret: Secret, expires_at: datetime | None, by: str) -> Json: ...
 
     def forget(self, name: str, by: str, *, revoke: bool = False) -> Json:
         """Drop all that is known of a credential that left the configuration.

@@ -6,7 +6,7 @@ caller wrote, since that may be a secret in the wrong place.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Path, Query, Request, params
@@ -23,7 +23,7 @@ from pydantic import (
 
 from keyman.config import values
 from keyman.core.model import OrderKind, Secret
-from keyman.desk import Wish
+from keyman.desk import Entrusted, Wish
 from keyman.errors import NotFound, UsageError
 
 LONGEST_WAIT = timedelta(minutes=5)
@@ -40,6 +40,12 @@ def _secret(raw: object) -> Secret:
     if not isinstance(raw, str):
         raise ValueError("must be a text")  # noqa: TRY004 pydantic takes ValueError
     return values.secret(raw)
+
+
+def _moment(raw: object) -> datetime:
+    if not isinstance(raw, str):
+        raise ValueError("must be a time such as 2027-01-31T00:00:00Z")  # noqa: TRY004 pydantic takes ValueError
+    return values.moment(raw)
 
 
 def _one_line(raw: str) -> str:
@@ -68,6 +74,7 @@ def peer(request: Request) -> str:
 
 _TEXT = WithJsonSchema({"type": "string"})
 Duration = Annotated[timedelta, BeforeValidator(_duration), _TEXT]
+Moment = Annotated[datetime, BeforeValidator(_moment), _TEXT]
 Name = Annotated[str, Depends(_name)]
 Peer = Annotated[str, Depends(peer)]
 Wait = Annotated[Duration | None, Query(description="how long to wait for news, e.g. 30s")]
@@ -76,6 +83,7 @@ StageAsked = Annotated[Literal["current", "previous"], Query()]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 Reason = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
 Slot = Annotated[str, AfterValidator(values.slot)]
+KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
 Number = Annotated[int, Field(ge=1, le=2**53)]
 
 
@@ -138,9 +146,22 @@ class Switch(Reasoned):
         return Wish(kind, by=by, reason=self.reason, slot=self.slot)
 
 
+Secretly = Annotated[Secret, BeforeValidator(_secret), _TEXT]
+
+
 class Adopt(Body):
-    slot: Slot
-    secret: Annotated[Secret, BeforeValidator(_secret), _TEXT]
+    slot: Slot | None = None
+    key_id: KeyId | None = None
+    take_over: bool = False
+    secret: Secretly
+
+    def entrusted(self) -> Entrusted:
+        return Entrusted(self.secret, self.slot, self.key_id, self.take_over)
+
+
+class Put(Body):
+    secret: Secretly
+    expires_at: Moment | None = None
 
 
 class Forget(Body):

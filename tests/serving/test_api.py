@@ -7,14 +7,14 @@ import os
 import socket
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from keyman import errors
 from keyman.core.model import OrderKind, Secret
-from keyman.desk import Wish
+from keyman.desk import Entrusted, Wish
 from tests.serving.world import CANARY, World, nothing_usable, secret_of
 
 GENAI = "/api/v1/secrets/genai"
@@ -311,6 +311,10 @@ def test_an_order_reaches_the_desk_with_the_name_of_who_gave_it(
         ("adopt", {"slot": "key-one", "secret": f"{CANARY}\n"}),
         ("adopt", {"slot": "key-one", "secret": [CANARY]}),
         ("adopt", {"slot": "key-one", CANARY: "1"}),
+        ("adopt", {"key_id": "../x", "secret": "s"}),
+        ("put", {"secret": f"{CANARY}\n"}),
+        ("put", {"secret": CANARY, "expires_at": "2027-01-31T00:00:00"}),
+        ("put", {"secret": CANARY, "expires_at": 7}),
     ],
 )
 def test_a_body_that_cannot_be_followed_is_refused_without_repeating_it(
@@ -321,6 +325,7 @@ def test_a_body_that_cannot_be_followed_is_refused_without_repeating_it(
     assert CANARY not in str(answer)
     assert world.desk.wishes == []
     assert world.desk.adopted == []
+    assert world.desk.puts == []
 
 
 @pytest.mark.parametrize(
@@ -376,10 +381,24 @@ def test_adopting_hands_the_secret_to_the_desk_and_shows_it_to_nobody(
     status, _, answer = world.ask("POST", "/api/v1/credentials/genai/adopt", body)
     assert status == 200
     assert CANARY not in str(answer)
-    [(name, slot, secret, by)] = world.desk.adopted
-    assert (name, slot, secret) == ("genai", "key-one", Secret(secret_of("genai", 1)))
+    [(name, key, by)] = world.desk.adopted
+    assert (name, key) == ("genai", Entrusted(Secret(secret_of("genai", 1)), "key-one"))
     assert by.startswith(ME)
     assert CANARY not in caplog.text
+
+
+def test_putting_hands_the_secret_to_the_desk_and_shows_it_to_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = {"secret": secret_of("genai", 1), "expires_at": "2027-01-31T01:00:00+01:00"}
+    status, _, answer = world.ask("POST", "/api/v1/credentials/genai/put", body)
+    assert status == 200
+    [(name, secret, ends, by)] = world.desk.puts
+    assert (name, secret) == ("genai", Secret(secret_of("genai", 1)))
+    assert ends == datetime(2027, 1, 31, tzinfo=UTC)
+    assert by.startswith(ME)
+    assert CANARY not in str(answer) + caplog.text
 
 
 def test_forget_and_reload(world: World) -> None:
@@ -466,7 +485,7 @@ def test_what_is_not_offered_is_refused_in_the_same_shape(
 def test_the_description_names_every_route(world: World) -> None:
     status, _, described = world.ask("GET", "/api/openapi.json")
     assert status == 200
-    verbs = ("rotate", "revoke", "rollback", "activate", "deactivate", "adopt", "forget")
+    verbs = ("rotate", "revoke", "rollback", "activate", "deactivate", "adopt", "put", "forget")
     assert set(described["paths"]) == {
         "/api/v1/secrets/{name}",
         "/api/v1/secrets/{name}/rejected",

@@ -17,7 +17,7 @@ from typing import Any
 from keyman import errors
 from keyman.clock import SystemClock
 from keyman.core.model import Secret, Stage
-from keyman.desk import Wish
+from keyman.desk import Entrusted, Wish
 from keyman.errors import Error
 from keyman.providers.protocol import Lookup
 from keyman.serving.api import Api
@@ -83,7 +83,8 @@ class MemoryDesk:
     orders: dict[str, Json] = field(default_factory=dict)
     wishes: list[tuple[str, Wish, str | None]] = field(default_factory=list)
     reports: list[tuple[str, int, str]] = field(default_factory=list)
-    adopted: list[tuple[str, str, Secret, str]] = field(default_factory=list)
+    adopted: list[tuple[str, Entrusted, str]] = field(default_factory=list)
+    puts: list[tuple[str, Secret, datetime | None, str]] = field(default_factory=list)
     trouble: BaseException | None = None  #: raised by whatever is asked next
     reported: threading.Event = field(default_factory=threading.Event)
 
@@ -132,9 +133,14 @@ class MemoryDesk:
         self.reports.append((name, version, by))
         self.reported.set()
 
-    def adopt(self, name: str, slot: str, secret: Secret, by: str) -> Json:
+    def adopt(self, name: str, key: Entrusted, by: str) -> Json:
         self._known(name)
-        self.adopted.append((name, slot, secret, by))
+        self.adopted.append((name, key, by))
+        return self.credentials[name]
+
+    def put(self, name: str, secret: Secret, expires_at: datetime | None, by: str) -> Json:
+        self._known(name)
+        self.puts.append((name, secret, expires_at, by))
         return self.credentials[name]
 
     def forget(self, name: str, by: str, *, revoke: bool = False) -> Json:

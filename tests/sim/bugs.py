@@ -9,7 +9,7 @@ from tests.sim.planting import Bug
 
 CORE = "keyman.core."
 ROTATION, SITUATION, ORDERS = CORE + "rotation", CORE + "situation", CORE + "orders"
-TRANSITIONS, ROTATOR = CORE + "transitions", "keyman.rotator"
+TRANSITIONS, ROTATOR, PERFORMER = CORE + "transitions", "keyman.rotator", "keyman.performer"
 
 SAVE = (
     "        return self.journal.save(credential, observed, lease=lease, now=now, events=events)\n"
@@ -75,7 +75,7 @@ BUGS = (
         "I3",
         (
             (
-                ROTATOR,
+                PERFORMER,
                 "        if managed.store.get(name, version.number) != secret:\n",
                 "        if False:\n",
             ),
@@ -120,7 +120,7 @@ BUGS = (
     Bug(
         "changes go out without if-match",
         "I1/I2",
-        ((ROTATOR, "    return key.etag if key else None\n", "    return None\n"),),
+        ((PERFORMER, "    return key.etag if key else None\n", "    return None\n"),),
         setup="stubborn",
     ),
     Bug(
@@ -242,7 +242,7 @@ BUGS = (
         "I7",
         (
             (
-                ROTATOR,
+                PERFORMER,
                 LOST,
                 LOST + "        if lost and isinstance(step, Retire):\n"
                 "            return transitions.retired(c, step.place, step.version, now)\n",

@@ -22,8 +22,10 @@ FRESH = (
     "keyman.core.situation",
     "keyman.core.transitions",
     "keyman.core.orders",
+    "keyman.core.pruning",
     "keyman.core.rotation",
     "keyman.core.health",
+    "keyman.performer",
     "keyman.rotator",
 )
 
@@ -41,10 +43,10 @@ class Bug:
 
 
 def real() -> Machine:
-    from keyman import rotator
+    from keyman import performer, rotator
     from keyman.core import health
 
-    return Machine(rotator.Rotator, rotator.Managed, health)
+    return Machine(rotator.Rotator, performer.Managed, health)
 
 
 def planted(bug: Bug) -> Machine:
@@ -64,7 +66,7 @@ def planted(bug: Bug) -> Machine:
         modules[name] = _module(prefix, name, text)
     return Machine(
         modules["keyman.rotator"].Rotator,
-        modules["keyman.rotator"].Managed,
+        modules["keyman.performer"].Managed,
         modules["keyman.core.health"],
     )
 

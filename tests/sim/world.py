@@ -136,7 +136,7 @@ class World:
         self.cloud._switch(slots["one"], "ACTIVE")
         self.cloud.doors["old-one"].opens = self.true
         self.hands_full = True
-        self.rotator.adopt(setup.name, "one", Secret("old-one"))
+        self.rotator.adopt(setup.name, Secret("old-one"), slot="one")
         self.hands_full = False
 
     def turn(self, end: datetime) -> bool:

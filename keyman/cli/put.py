@@ -1,0 +1,50 @@
+"""`keyman put NAME`: a secret that comes by hand, taken from standard input or a hidden prompt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from keyman.cli import terminal
+from keyman.cli.adopt import read_secret
+from keyman.cli.reach import keyman_of, settings_of
+from keyman.cli.receipts import Checked
+from keyman.config import StaticOptions, values
+from keyman.core.orders import refuse_put
+from keyman.errors import NotFound
+
+
+@click.command("put")
+@click.argument("name")
+@click.option(
+    "--expires-at",
+    type=Checked("time", values.moment),
+    help="when it ends, e.g. 2027-01-31T00:00:00Z (else as configured)",
+)
+@click.option("--json", "as_json", is_flag=True, help="the credential's status for programs")
+@click.pass_context
+def command(ctx: click.Context, *, name: str, expires_at: datetime | None, as_json: bool) -> None:
+    """Keep the secret and hand it out from now on; the one before stays as the previous version.
+
+    If the configuration says how to verify it, nothing is recorded unless it is accepted.
+
+    Example: pbpaste | keyman put partner
+    """
+    configured = settings_of(ctx, quiet=True).credentials
+    if name not in configured:
+        known = ", ".join(sorted(configured)) or "none yet"
+        raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
+    refuse_put(configured[name].spec(""))
+    secret = read_secret(f"The secret of {name}: ", command="put NAME")
+    options = configured[name].options
+    assert isinstance(options, StaticOptions)
+    with keyman_of(ctx) as reached:
+        status = reached.put(name, secret, expires_at or options.expires_at)
+    if as_json:
+        terminal.show_json(status)
+        return
+    current = status["current"] or {}
+    ends = current.get("expires_at")
+    expires = f", expires {terminal.until(ends, date=True)}" if ends else ""
+    terminal.say(f"{name}: version {current.get('version')} is current now{expires}")

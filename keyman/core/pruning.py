@@ -1,0 +1,38 @@
+"""What a record may forget: versions that are over, by age and by number.
+
+Numbers are never used twice, so the highest one always stays. Pure, like all of the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from keyman.core.model import Credential, Stage, Version
+
+KEPT_FOR = timedelta(days=400)
+KEPT_AT_MOST = 50
+
+
+def pruned(c: Credential, now: datetime) -> Credential:
+    """Without the versions that nothing will ever ask for again.
+
+    A token leaves nothing behind that is worth a row, unless it leaked.
+    """
+    over = [v for v in c.versions if _over(c, v)]
+    kept = [v for v in over if now - v.requested_at <= KEPT_FOR][-KEPT_AT_MOST:]
+    if c.spec.mints:
+        kept = [v for v in kept if v.compromised]
+    gone = {v.number for v in over} - {v.number for v in kept}
+    return replace(c, versions=tuple(v for v in c.versions if v.number not in gone)) if gone else c
+
+
+def _over(c: Credential, v: Version) -> bool:
+    """Dead, its secret dropped, and no rule's business any more."""
+    if v.stage is not Stage.REVOKED or v.stored or (v.compromised and v.revoked_at is None):
+        return False
+    if any(o.open and v.number in (o.from_version, *o.targets) for o in c.orders):
+        return False
+    promoted = max((w.number for w in c.versions if w.promoted_at), default=0)
+    in_its_slot = v.slot is not None and c.tenant(v.place) is v
+    return v.number < promoted and not in_its_slot
