@@ -124,7 +124,7 @@ class Performer:
                 return self._examine(managed, c, observed, version)
             case Promote(version):
                 if self.kept(managed, version.number) is None:
-                    return transitions.abandoned(c, Abandon(version, NOT_STORED))
+                    return self._missing(managed, c, version)
                 return transitions.promoted(c, version, now)
             case Accept():
                 return transitions.accepted(c, step, now)
@@ -155,9 +155,16 @@ class Performer:
         source = c.version(version.carries)
         secret = self.kept(managed, version.carries)
         if source is None or secret is None:
+            c = transitions.lost(c, source) if source else c
             return transitions.abandoned(c, Abandon(version, NOT_STORED))
         self.put(managed, c.name, version, secret)
         return transitions.carried(c, version, self.fingerprint(secret), self.clock.now())
+
+    def _missing(self, managed: Managed, c: Credential, version: Version) -> Credential:
+        """The store lost it before it was promoted: an earlier secret can be taken over again."""
+        if version.carries is not None:
+            return self._carry(managed, c, version)
+        return transitions.abandoned(c, Abandon(version, NOT_STORED))
 
     def put(self, managed: Managed, name: str, version: Version, secret: Secret) -> None:
         managed.store.put(name, version.number, secret, slot=version.slot)
@@ -171,7 +178,7 @@ class Performer:
         """One probe; if it is refused, the current secret shows whether that says anything."""
         secret = self.kept(managed, version.number)
         if secret is None:
-            return transitions.abandoned(c, Abandon(version, NOT_STORED))
+            return self._missing(managed, c, version)
         verdict = managed.provider.verify(secret)
         control = None
         current = c.current

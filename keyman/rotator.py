@@ -30,12 +30,16 @@ from keyman.core.model import (
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
+    Abandon,
     Accept,
+    Create,
     Drop,
     Issue,
     Observe,
     Promote,
     Request,
+    Retire,
+    Revoke,
     Step,
     Verify,
     Wait,
@@ -46,6 +50,7 @@ from keyman.performer import Managed, Performer
 
 STEPS_PER_TURN = 40  # a whole rotation takes about twenty
 LEASE_LASTS = timedelta(minutes=2)
+TOLD = (Create, Issue, Promote, Retire, Revoke, Accept, Abandon)  # worth a line of the log
 ROUTINE = (Request, Issue, Verify, Promote, Accept)
 
 log = logging.getLogger("keyman.rotator")
@@ -127,11 +132,14 @@ class Rotator:
                 if v.stored and self._performer.kept(managed, v.number) is None:
                     after = transitions.lost(after, v)
                     lost = Event(at=now, name=c.name, kind="secret lost", version=v.number)
-                    events = (*events, lost)
+                    # Tokens rest in memory only: after a start they are simply due.
+                    events = events if c.spec.mints else (*events, lost)
         except errors.StoreFailed as error:
             c = transitions.failed(c, "read", error.message, error.hint, now)
             self.changed(self._save(lease, c, observed, ()))
             raise
+        for event in events:
+            log.warning("%s: version %d is not in the store any more", c.name, event.version)
         saved = self._save(lease, after, observed, events)
         self.changed(saved)
         return saved
@@ -154,8 +162,21 @@ class Rotator:
             self._unanswered[after.name] = after.unanswered_at
         after = pruned(orders.settled(after, seen, now), now)
         saved = self._save(lease, after, seen, self._events(credential, after, step, now))
+        self._tell(credential, saved, step)
         self._unanswered.pop(after.name, None)
         self.changed(saved)
+
+    def _tell(self, before: Credential, after: Credential, step: Step) -> None:
+        """What somebody who reads the log should know: trouble, its end, and what was changed."""
+        if after.failures > before.failures and after.last_error != before.last_error:
+            log.warning("%s: %s failed: %s", after.name, name_of(step), after.last_error)
+        elif before.failures and not after.failures:
+            log.info("%s: goes on after %d failures", after.name, before.failures)
+        told = isinstance(step, TOLD) and not after.failures
+        if told and not after.spec.mints:
+            version = getattr(step, "version", None)
+            which = f" version {version.number}" if version else ""
+            log.info("%s: %s%s", after.name, name_of(step), which)
 
     def _save(
         self,

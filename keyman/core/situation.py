@@ -232,7 +232,8 @@ class Situation:
         return v.dead_at is None and not v.expired(self.now)
 
     def _let_go(self, v: Version) -> bool:
-        if v.compromised or v.expired(self.now) or not self.c.in_place(v) or self._tried(v):
+        refused = v.stored and self._tried(v)  # what the store lost was not refused by anybody
+        if v.compromised or v.expired(self.now) or not self.c.in_place(v) or refused:
             return True
         over = self.now >= self.overlap_ends(v)
         kept_on = self.c.policy.retire is RetireBy.KEEP or not self.spec.observes

@@ -31,6 +31,8 @@ ONCE_BROKEN = (
     "blind save#22:new-key save#23:clock-back",  # an order never came true: a key every 2 s
     "blind turn#10:report save#20:clock-back",  # a report was examined again and again
     "fresh save#22:roll-back save#25:revoke-all-now",  # carrying on forgot the leak
+    "bare save#31:revoke-cur turn#15:lose-secrets",  # what was lost was taken for refused
+    "lagging turn#14:off-other! turn#28:restore-secrets",
     "minted save#10:clock-back save#19:clock-back",  # two dead secrets took turns
 )
 STRAIGHT_ONLY: dict[str, Any] = {"people": False, "console": False, "shocks": False}
