@@ -641,3 +641,11 @@ def test_who_is_at_risk_is_told_why() -> None:
     assert said
     assert "--new-key" in said[1]
     assert health(one_slot, stuck, NOW) == "at-risk"
+
+
+def test_a_wish_that_failed_and_is_over_leaves_nothing_failing() -> None:
+    c = credential(CURRENT, failures=1, failed_step="issue", retry_at=at(-1), last_error="400")
+    assert health(c, QUIET, NOW) == "ok"
+    due = replace(c, versions=(replace(CURRENT, expires_at=at(40 * DAY)),))
+    assert health(due, QUIET, NOW) == "failing"
+    assert health(replace(c, failed_step="observe"), QUIET, NOW) == "failing"

@@ -62,7 +62,8 @@ def settings_of(ctx: click.Context, *, quiet: bool = False) -> Settings:
     `quiet`: a command that people wait for tells of its work only if it is asked to.
     """
     settings = load_settings(ctx.obj["config"])
-    usual = settings.log.level if not quiet or settings.log.level != "info" else "warning"
+    loud = settings.log.level == "debug" or not quiet
+    usual = settings.log.level if loud else "error"
     level = ctx.obj["log_level"] or usual
     start_logging(level, ctx.obj["log_format"] or settings.log.format)
     return settings

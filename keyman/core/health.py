@@ -41,7 +41,7 @@ def health(c: Credential, o: Observed | None, now: datetime) -> Health:
     left = current.expires_at - now if current.expires_at else None
     if s.stuck or s.other_owner:
         return Health.AT_RISK
-    if c.failures or s.rest_after_giving_up():
+    if (c.failures and not s.given_up_for_good) or s.rest_after_giving_up():
         short = left is not None and left < c.policy.lead(current.life) / 2
         return Health.AT_RISK if short else Health.FAILING
     if c.open_version:

@@ -354,6 +354,12 @@ class Situation:
         return [v for v in self.versions if v.given_up and v.number > promoted]
 
     @property
+    def given_up_for_good(self) -> bool:
+        """Was what failed last a wish that nobody has any more?"""
+        wished = self.c.failed_step in ("create", "issue", "carry", "activate", "verify")
+        return wished and not (self.c.open_version or self.why_due or self.why_replace_now)
+
+    @property
     def last_given_up(self) -> str | None:
         return next((v.given_up for v in reversed(self._given_up())), None)
 

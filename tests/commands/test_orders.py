@@ -65,8 +65,17 @@ def test_a_second_rotate_joins_the_first(begun: Home) -> None:
     assert first["order"] == second["order"]
     assert second["state"] == "waiting"
     assert second["until"] is not None
-    other = begun.keyman("rollback", "genai")
+    other = begun.keyman("rotate", "genai", "--new-key")
     assert (other.status, "under way" in other.err) == (1, True)
+
+
+def test_a_rollback_takes_the_place_of_a_rotation_that_waits(begun: Home) -> None:
+    begun.keyman("rotate", "genai", "--overlap", "1h")
+    waits = receipt(begun, "rotate", "genai", "--no-wait")
+    back = receipt(begun, "rollback", "genai")
+    assert (back["state"], back["to"]["version"]) == ("done", 3)
+    assert waits["state"] == "waiting"
+    assert begun.keyman("status", "genai", "--json").json["order"] is None
 
 
 def test_not_promoted_in_time(begun: Home) -> None:
