@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from keyman.db.prepared import Prepared
 from keyman.db.tables import EVENTS
@@ -26,6 +26,8 @@ class Event:
     detail: str = ""
 
 
+KEPT_FOR = timedelta(days=400)
+KEPT_AT_MOST = 2_000  # a credential; one rotation is about ten lines
 FIELDS = tuple(field.name for field in fields(Event))
 _ADD = Prepared(insert(EVENTS), FIELDS)
 
@@ -41,3 +43,13 @@ def read(connection: Connection, name: str | None, limit: int) -> list[Event]:
     if name is not None:
         wanted = wanted.where(EVENTS.c.name == name)
     return [Event(*row) for row in reversed(connection.execute(wanted).all())]
+
+
+def prune(connection: Connection, now: datetime) -> None:
+    """Forget what is old, and of each credential all but its newest lines."""
+    newest_first = func.row_number().over(partition_by=EVENTS.c.name, order_by=EVENTS.c.seq.desc())
+    ranked = select(EVENTS.c.seq, EVENTS.c.at, newest_first.label("place")).subquery()
+    over = select(ranked.c.seq).where(
+        or_(ranked.c.place > KEPT_AT_MOST, ranked.c.at < now - KEPT_FOR)
+    )
+    connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(over)))

@@ -154,6 +154,12 @@ class Journal:
         with self._reading() as connection:
             return audit.read(connection, name, limit)
 
+    def prune(self, now: datetime) -> None:
+        """Forget old history and receipts, so that the journal does not grow for ever."""
+        with self._writing() as connection:
+            audit.prune(connection, now)
+            records.prune_orders(connection, now)
+
     def take_lease(
         self, name: str, owner: str, home: str, ttl: timedelta, now: datetime
     ) -> Lease | None:

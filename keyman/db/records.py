@@ -6,14 +6,28 @@ Each function runs inside the caller's transaction and knows no other credential
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from keyman.core.model import Credential, Observed, Order, OrderState, Spec, Version
 from keyman.db import leases, rows
 from keyman.db.prepared import Prepared
 from keyman.db.tables import CREDENTIALS, ORDERS, VERSIONS
 from keyman.errors import ConfigError, Conflict
+
+RECEIPTS_KEPT_FOR = timedelta(days=400)
+RECEIPTS_KEPT = 500  # a credential
 
 _NAME: BindParameter[str] = bindparam("of_name")
 _OF_NAME = CREDENTIALS.c.name == _NAME
@@ -151,6 +165,16 @@ def order(connection: Connection, order_id: str) -> tuple[str, Order] | None:
 def names(connection: Connection) -> list[str]:
     found = select(CREDENTIALS.c.name).order_by(CREDENTIALS.c.name)
     return list(connection.execute(found).scalars())
+
+
+def prune_orders(connection: Connection, now: datetime) -> None:
+    """Forget receipts that are old, and of each credential all but the newest. Open ones stay."""
+    newest_first = func.row_number().over(partition_by=ORDERS.c.name, order_by=ORDERS.c.seq.desc())
+    finished = select(ORDERS.c.seq, ORDERS.c.recorded_at, newest_first.label("place")).where(~_OPEN)
+    ranked = finished.subquery()
+    old = ranked.c.recorded_at < now - RECEIPTS_KEPT_FOR
+    over = select(ranked.c.seq).where(or_(ranked.c.place > RECEIPTS_KEPT, old))
+    connection.execute(delete(ORDERS).where(ORDERS.c.seq.in_(over)))
 
 
 def forget(connection: Connection, name: str) -> None:

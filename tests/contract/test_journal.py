@@ -23,6 +23,7 @@ from keyman.core.model import (
     Stage,
     Version,
 )
+from keyman.db import audit, records
 from keyman.db.journal import Event, Journal
 from keyman.errors import ConfigError, Conflict, Error, StoreFailed
 from tests.contract.journal_cases import (
@@ -221,3 +222,50 @@ def test_no_observation_takes_a_secret(journal: Journal) -> None:
     with pytest.raises(TypeError) as refused:
         journal.save(Credential(SPEC), seen)
     assert CANARY not in repr(refused.value)
+
+
+# What is forgotten.
+
+
+def test_a_version_that_left_the_record_leaves_the_journal(journal: Journal, url: str) -> None:
+    three = journal.save(replace(Credential(SPEC), versions=tuple(map(version, (1, 2, 3)))), None)
+    left = journal.save(replace(three, versions=three.versions[2:]), None)
+    assert journal.load(SPEC)[0] == left
+    with closing(Journal.open(url)) as another:
+        assert [v.number for v in another.load(SPEC)[0].versions] == [3]
+        fourth = replace(left, versions=(version(4),))
+        another.save(fourth, None)
+    assert [v.number for v in journal.load(SPEC)[0].versions] == [4]
+
+
+def test_history_is_forgotten_by_age_and_by_number(journal: Journal) -> None:
+    old = Event(at=NOW - audit.KEPT_FOR - MINUTE, name="genai", kind="old")
+    many = [Event(at=NOW, name="other", kind=str(n)) for n in range(audit.KEPT_AT_MOST + 5)]
+    credential = journal.save(Credential(SPEC), None, events=[old, *many])
+    journal.save(credential, None, events=[Event(at=NOW, name="genai", kind="new")])
+    journal.prune(NOW)
+    assert [event.kind for event in journal.events("genai")] == ["new"]
+    kept = journal.events("other", limit=10_000)
+    assert [int(event.kind) for event in kept] == list(range(5, audit.KEPT_AT_MOST + 5))
+
+
+def test_receipts_are_forgotten_by_age_and_by_number_but_no_open_order(journal: Journal) -> None:
+    ages = {"old": NOW - records.RECEIPTS_KEPT_FOR - MINUTE, "new": NOW}
+    done = [
+        replace(order(f"{age} {state}"), recorded_at=at, state=state)
+        for age, at in ages.items()
+        for state in (OrderState.DONE, OrderState.WAITING)
+    ]
+    many = [
+        replace(order(str(n)), recorded_at=NOW, state=OrderState.FAILED)
+        for n in range(records.RECEIPTS_KEPT)
+    ]
+    journal.save(replace(Credential(SPEC), orders=tuple(done)), None)
+    journal.save(replace(Credential(replace(SPEC, name="other")), orders=tuple(many)), None)
+    journal.prune(NOW)
+    assert [bool(journal.order(o.id)) for o in done] == [False, True, True, True]
+    crowd = journal.load(replace(SPEC, name="other"))[0]
+    more = replace(order("one more"), recorded_at=NOW, state=OrderState.DONE)
+    journal.save(replace(crowd, orders=(more,)), None)
+    journal.prune(NOW)
+    assert [bool(journal.order(i)) for i in ("0", "1", "one more")] == [False, True, True]
