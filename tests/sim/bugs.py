@@ -294,6 +294,30 @@ BUGS = (
         ),
     ),
     Bug(
+        "what comes by hand is asked of the provider",
+        "AssertionError",
+        ((ROTATION, "    if not s.spec.issues:\n", "    if False:\n"),),
+        setup="by-hand",
+    ),
+    Bug(
+        "what came by hand is never probed",
+        "L",
+        ((ROTATION, "    if not s.spec.probes:\n", "    if not s.spec.issues:\n"),),
+        setup="by-hand",
+    ),
+    Bug(
+        "a token that a client reported is not replaced",
+        "L",
+        (
+            (
+                SITUATION,
+                "        if v.reported_at and not self.spec.probes:\n",
+                "        if False:\n",
+            ),
+        ),
+        setup="minted",
+    ),
+    Bug(
         "the second slot of one key is silenced in another",
         "I1/I2",
         (

@@ -115,7 +115,7 @@ class Cloud:
     def observe(
         self, handles: tuple[str, ...], now: datetime, optional: tuple[str, ...] = ()
     ) -> Observed | None:
-        if self.world.setup.kind is Kind.MINTED:
+        if self.world.setup.kind in (Kind.MINTED, Kind.BY_HAND):
             return None
         self.world.pass_time(TINY)
         recent = self.world.true - self.changed_at <= STALE_FOR
@@ -143,6 +143,7 @@ class Cloud:
         return self._call("create", lambda: self._create(wish, standby_expires_at))
 
     def issue(self, wish: Version, etag: str | None) -> Issued:
+        assert self.world.setup.kind is not Kind.BY_HAND, "nobody but a person can make this one"
         if self.world.setup.kind is Kind.SLOTS:
             return self._call("issue", lambda: self._fill(wish, etag))
         if self.world.setup.kind is Kind.FRESH:
@@ -234,6 +235,19 @@ class Cloud:
             slot.off_by_person = state == "INACTIVE"
             self._switch(slot, state)
         key.etag += 1
+
+    def made_by_hand(self) -> tuple[str, datetime]:
+        """A secret that nobody asked keyman to make, and when it ends."""
+        secret, ends = f"hand-{self._serial()}", self.world.now() + self.world.setup.policy.lifetime
+        slot = Slot(secret, "ACTIVE", self.world.true + self.world.setup.policy.lifetime)
+        self.keys[secret] = Key(secret, "", {None: slot})
+        self.doors[secret] = Door(self.world.true)
+        return secret, ends
+
+    def destroyed_by_hand(self, secret: str) -> None:
+        place = self.place_of(secret)
+        if place:
+            self._delete(self.keys[place.handle])
 
     def delete_by_hand(self, handle: str, *, hidden: bool) -> None:
         self._remember()

@@ -127,6 +127,28 @@ def _standby(world: World) -> str | None:
     return names[0] if names else None
 
 
+# Secrets that come by hand.
+
+
+def put(world: World) -> None:
+    """A person has another one made, and brings it."""
+    secret, ends = world.cloud.made_by_hand()
+    world.hands_full, before = True, world.hands_full
+    try:
+        world.rotator.put(world.setup.name, Secret(secret), ends, "ada")
+    except errors.Error as error:
+        world.note(f"put refused: {error}")
+    world.hands_full = before
+
+
+def destroy(world: World) -> None:
+    """At the place where it comes from; keyman hears of it by its clients only."""
+    handed = world.watch.handed()
+    if handed:
+        world.cloud.destroyed_by_hand(handed[1])
+        world.watch.outside()
+
+
 # The console.
 
 
@@ -239,6 +261,8 @@ ORDERS: dict[str, Callable[[World], None]] = {
     "new-key": new_key,
     "report": report,
 }
+BY_HAND: dict[str, Callable[[World], None]] = {"put": put}
+ELSEWHERE: dict[str, Callable[[World], None]] = {"destroy!": destroy}
 CONSOLE: dict[str, Callable[[World], None]] = {
     "renew-cur!": _by_hand("cur", "RENEWED"),
     "renew-other!": _by_hand("other", "RENEWED"),
@@ -262,4 +286,4 @@ BACKUPS: dict[str, Callable[[World], None]] = {
     "restore-secrets": restore_secrets,
 }
 SECOND = {"take-over": take_over}
-ACTS = ORDERS | CONSOLE | SHOCKS | ENDINGS | BACKUPS | SECOND
+ACTS = ORDERS | BY_HAND | ELSEWHERE | CONSOLE | SHOCKS | ENDINGS | BACKUPS | SECOND

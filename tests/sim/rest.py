@@ -21,7 +21,7 @@ def missing(world: World, promotions: int) -> list[str]:
     record, watch = world.record, world.watch
     if beyond_repair(world):
         return _admission(world)
-    if watch.promotions < promotions:
+    if watch.promotions < promotions and world.spec.issues:
         return ["no rotation"]
     said = [f"version {v.number} is {v.stage}" for v in record.all_at(*OPEN)]
     said += [f"order {o.kind} is open" for o in record.orders if o.open]
@@ -64,13 +64,13 @@ def _lookups(world: World) -> list[str]:
         return ["what is handed out is refused"]
     said = [] if world.watch.published == current.number else ["lookups were not told"]
     ends = current.expires_at
-    due = ends and world.setup.policy.rotate_at(ends, world.setup.name)
+    due = world.spec.issues and ends and world.setup.policy.rotate_at(ends, world.setup.name)
     return [*said, "the current version is due"] if due and world.now() >= due else said
 
 
 def _slots(world: World) -> list[str]:
     """Active slots that nobody needs, unless a person had a hand in it."""
-    if world.setup.kind is Kind.MINTED:
+    if not world.spec.observes:
         return []
     needed = world.record.all_at(Stage.CURRENT, Stage.PREVIOUS)
     wanted = {world.watch.put_as.get(v.number) for v in needed}

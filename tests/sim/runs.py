@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -80,11 +81,14 @@ def placed(machine: Machine, name: str, text: str) -> Plan:
 
 
 def _lived(world: World, ran: Ran) -> Ran:
+    logging.disable()  # a history is told by its trace; thousands of warnings tell nobody anything
     try:
         world.live()
     except (Exception, PowerCut) as broken:  # noqa: BLE001  whatever it is, the history is told
         kind = "" if isinstance(broken, Broken) else f"{type(broken).__name__}: "
         ran.broken = f"{kind}{broken}"
+    finally:
+        logging.disable(logging.NOTSET)
     ran.menus = world.menus
     ran.places = world.places
     ran.trace = world.trace

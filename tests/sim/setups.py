@@ -15,6 +15,7 @@ class Kind(StrEnum):
     SLOTS = "slots"  #: two slots a key, filled again and again (OCI)
     FRESH = "fresh"  #: every issue makes a key of its own (OpenAI)
     MINTED = "minted"  #: tokens that nobody can look up or take back (Google)
+    BY_HAND = "by-hand"  #: put in by people, probed, never issued (static)
 
 
 class Replay(StrEnum):
@@ -120,6 +121,14 @@ SETUPS: dict[str, Setup] = {
             if_match=False,
             replay=Replay.IGNORED,
             lag=timedelta(seconds=20),
+        ),
+        Setup(
+            "by-hand",
+            kind=Kind.BY_HAND,
+            claims=False,
+            if_match=False,
+            policy=replace(BRISK, retire=RetireBy.KEEP),
+            days=0.15,
         ),
         Setup(
             "minted",

@@ -86,9 +86,12 @@ class World:
             provider=setup.kind.value,
             policy=setup.policy,
             slots=setup.slots,
-            key_id="key" if setup.adopted else None,
+            key_id="key" if setup.adopted and setup.slots else None,
             installation=self.books.installation,
-            observes=setup.kind is not Kind.MINTED,
+            observes=setup.kind in (Kind.SLOTS, Kind.FRESH),
+            probes=setup.kind is not Kind.MINTED,
+            revokes=setup.kind in (Kind.SLOTS, Kind.FRESH),
+            issues=setup.kind is not Kind.BY_HAND,
             claims=setup.claims,
         )
 
@@ -129,6 +132,9 @@ class World:
 
     def _entrust(self) -> None:
         setup = self.setup
+        if setup.kind is Kind.BY_HAND:
+            people.put(self)
+            return
         slots: dict[str | None, Slot] = {}
         for name, state, life in (("one", "ACTIVE", 1.0), ("two", setup.standby_state, 2 / 3)):
             slots[name] = Slot(f"old-{name}", state, self.true + setup.policy.lifetime * life)
@@ -148,8 +154,10 @@ class World:
         self.trouble("turn", ())
         back = self._advance_or_fall()
         self.watch.turn_over()
-        if self.watch.refused_since is not None and self.setup.kind is Kind.MINTED:
+        if self.watch.refused_since is not None and not self.spec.observes:
             self._clients_complain()
+        if self.calm and self.spec.issues is False and self.watch.handed() is None:
+            self._somebody_puts_in_another()
         if self.follows_hints and rest.beyond_repair(self):
             self._ask_for_a_new_key()
         if self.calm and not rest.missing(self, self.until):
@@ -178,6 +186,12 @@ class World:
         self.hands_full = True
         people.report(self)
         self.hands_full, self.hurry = False, True
+
+    def _somebody_puts_in_another(self) -> None:
+        """What `down` asks people for."""
+        self.hands_full = True
+        people.put(self)
+        self.hands_full = False
 
     def _advance_or_fall(self) -> datetime:
         try:
@@ -265,6 +279,8 @@ class World:
             return known
         acts = (
             *(people.ORDERS if setup.people else ()),
+            *(people.BY_HAND if setup.kind is Kind.BY_HAND else ()),
+            *(people.ELSEWHERE if setup.kind in (Kind.BY_HAND, Kind.MINTED) else ()),
             *(people.CONSOLE if setup.console and setup.kind is Kind.SLOTS else ()),
             *(people.SHOCKS if setup.shocks else ()),
             *(people.ENDINGS if where == "turn" else ()),
