@@ -223,7 +223,7 @@ class Rotator:
         managed = self._managed(name)
         credential, observed = self.journal.load(managed.spec)
         current = credential.current
-        if current is None or current.number != number:
+        if current is None or current.number != number or current.reported_at:
             return
         after = transitions.reported(credential, number, self.clock.now())
         with suppress(errors.Conflict):  # whatever was saved meanwhile is newer than the report
@@ -275,23 +275,22 @@ class Rotator:
         """
         managed = self._managed(name)
         orders.refuse_put(managed.spec)
-        lease = self._lease(name)
-        credential, observed = self.journal.load(managed.spec)
-        now = self.clock.now()
         if managed.spec.probes:
             self._must_be_accepted(managed, secret)
-        credential = transitions.taken_over(
-            credential, lease.fence, self.owner, now, clean=lease.clean
-        )
-        fingerprint = self._performer.fingerprint(secret)
-        credential = transitions.put(credential, fingerprint, self.new_id(), expires_at, now)
-        version = credential.current
-        assert version
-        self._performer.put(managed, name, version, secret)
-        event = Event(at=now, name=name, kind="put", by=by, version=version.number)
-        saved = self._save(lease, credential, observed, (event,))
-        self.changed(saved)
-        return saved
+        fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()
+        for _ in range(STEPS_PER_TURN):
+            credential, observed = self.journal.load(managed.spec)
+            now = self.clock.now()
+            credential = transitions.put(credential, fingerprint, attempt, expires_at, now)
+            version = credential.current
+            assert version
+            self._performer.put(managed, name, version, secret)
+            event = Event(at=now, name=name, kind="put", by=by, version=version.number)
+            with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
+                saved = self.journal.save(credential, observed, events=(event,))
+                self.changed(saved)
+                return saved
+        raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
     def _must_be_accepted(self, managed: Managed, secret: Secret) -> None:
         verdict = managed.provider.verify(secret)

@@ -432,9 +432,10 @@ class Situation:
     def quiet_from(self) -> datetime | None:
         """Until when a change without an answer may still be carried out.
 
-        None if there is none, or if the provider was seen to refuse such calls.
+        None if there is none, if the provider was seen to refuse such calls, or if there is no slot
+        whose new secret it could kill.
         """
-        if self.c.unanswered_at is None or self.c.fenced:
+        if self.c.unanswered_at is None or self.c.fenced or not self.spec.slots:
             return None
         return self.c.unanswered_at + self.spec.late
 

@@ -18,7 +18,7 @@ RETAKE = "                managed, lease = self._managed(name), self._lease(name
 OBEY = "    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)\n"
 LOST = "        lost = isinstance(error, errors.Unknown) and isinstance(step, MUTATIONS)\n"
 UNCLAIMED = "    if not s.spec.claims or place is None or s.c.claimed == s.c.epoch:\n"
-UNFENCED = "        if self.c.unanswered_at is None or self.c.fenced:\n"
+UNFENCED = "        if self.c.unanswered_at is None or self.c.fenced or not self.spec.slots:\n"
 PICTURE = (
     "    picture = _as_the_provider_shows_it(s, v)\n    if picture is not None:\n"
     "        return picture\n"
@@ -301,13 +301,13 @@ BUGS = (
     ),
     Bug(
         "what came by hand is never probed",
-        "L",
+        "I1/I10",
         ((ROTATION, "    if not s.spec.probes:\n", "    if not s.spec.issues:\n"),),
         setup="by-hand",
     ),
     Bug(
         "a token that a client reported is not replaced",
-        "L",
+        "I1/I10",
         (
             (
                 SITUATION,

@@ -308,7 +308,9 @@ class Watch:
             self.refused_since = None
             return
         self.refused_since = self.refused_since or world.true
-        patience = world.setup.policy.observe_every + NOTICING
+        # Where nothing can be looked at, clients' complaints tell, and they come at once.
+        looks = world.setup.policy.observe_every if world.spec.observes else timedelta(0)
+        patience = looks + NOTICING
         if world.cloud.down_until > self.refused_since:
             patience += OUTAGE + NOTICING  # nobody could be asked
         if world.true - self.refused_since > patience and not world.setup.lag:

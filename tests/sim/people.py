@@ -186,13 +186,19 @@ def delete_key_without_trace(world: World) -> None:
 
 
 def set_clock_forward(world: World) -> None:
-    world.skew += JUMP
-    world.watch.clock_set()
+    _set_clock(world, JUMP)
 
 
 def set_clock_back(world: World) -> None:
-    world.skew -= JUMP
+    _set_clock(world, -JUMP)
+
+
+def _set_clock(world: World, by: timedelta) -> None:
+    """The daemon's guard notices at once, and tells the rotator."""
+    world.skew += by
     world.watch.clock_set()
+    with suppress(PowerCut, errors.Conflict, errors.StoreFailed):
+        world.rotator.clock_moved(world.setup.name, by)
 
 
 def restore(world: World) -> None:

@@ -183,9 +183,9 @@ class World:
 
     def _clients_complain(self) -> None:
         """Where the provider shows nothing, a refusal is all there is to learn from."""
-        self.hands_full = True
+        self.hands_full, before = True, self.record.revision
         people.report(self)
-        self.hands_full, self.hurry = False, True
+        self.hands_full, self.hurry = False, self.record.revision > before
 
     def _somebody_puts_in_another(self) -> None:
         """What `down` asks people for."""
