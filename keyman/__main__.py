@@ -1,7 +1,8 @@
 """`python -m keyman`, and the console script.
 
 `keyman get NAME` is what shells and tools call all the time: it is answered before any argument
-parser or third-party package is imported.
+parser or third-party package is imported. Importing the daemon takes a while: a SIGHUP meanwhile
+waits until the daemon listens for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ def main(argv: list[str] | None = None) -> int:
         from keyman.cli.get import main as get
 
         return get(arguments[1:])
+    if _starts_the_daemon(arguments):
+        _hold_hang_ups()
     try:
         from keyman.cli.main import run
     except ModuleNotFoundError as missing:
@@ -26,6 +29,24 @@ def main(argv: list[str] | None = None) -> int:
         print("keyman: hint: pip install 'keyman[daemon]'", file=sys.stderr)
         return 6
     return run(arguments)
+
+
+def _starts_the_daemon(arguments: list[str]) -> bool:
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            return word == "daemon" and "--once" not in arguments
+        if "=" not in word:
+            next(words, None)  # the options that stand before a command take a value each
+    return False
+
+
+def _hold_hang_ups() -> None:
+    """`Daemon.serve` lets them in. Until then the usual answer to SIGHUP would be to die."""
+    import signal
+
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 if __name__ == "__main__":

@@ -10,27 +10,24 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Self
 
 from keyman import errors
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import Settings, prepare_home
-from keyman.core.model import Credential
+from keyman.core.model import Credential, Secret
 from keyman.db.journal import Journal
 from keyman.desk import Desk
 from keyman.farewell import Farewell, whereabouts
 from keyman.lock import COMMAND, DAEMON, HomeLock
 from keyman.publisher import Publisher
-from keyman.reading import managed_by, open_the_store
 from keyman.rotator import Rotator
 from keyman.serving.snapshot import Snapshot
+from keyman.stores.memory import Memory
+from keyman.wiring import managed_by, open_the_store, secret_of
 
 log = logging.getLogger("keyman.app")
-
-ONCE_AT_MOST = timedelta(minutes=10)  # for one credential
-COMES_BACK_SOON = timedelta(seconds=10)  # a wait so short that `--once` sits it out
 
 
 class App:
@@ -51,6 +48,7 @@ class App:
             self.store = open_the_store(settings, self.journal.installation)
             opened.callback(self.store.close)
             self._closing = opened.pop_all()
+        self.tokens = Memory()
         self.snapshot = Snapshot(self.clock)
         self.rotator = Rotator(
             self.journal,
@@ -61,7 +59,9 @@ class App:
             home=str(settings.home),
             changed=self._changed,
         )
-        self.farewell = Farewell(self.journal, self.store, self.rotator, settings.network)
+        self.farewell = Farewell(
+            self.journal, self.store, self.rotator, settings.network, self._secret_of
+        )
         self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
         self.publisher = Publisher(self.snapshot, self.clock)
         self.use(settings)
@@ -69,8 +69,7 @@ class App:
     def use(self, settings: Settings) -> None:
         """Work by this configuration from now on; lookups follow at once."""
         managed = {
-            name: managed_by(settings, one, self.journal.installation, self.store, self.clock)
-            for name, one in settings.credentials.items()
+            name: managed_by(settings, one, self) for name, one in settings.credentials.items()
         }
         # What may fail comes first: a configuration is taken up whole or not at all.
         records = [(each, self.journal.load(each.spec)[0]) for each in managed.values()]
@@ -78,6 +77,8 @@ class App:
             self.journal.remember(one.name, whereabouts(one))
         for gone in set(self.rotator.managed) - set(managed):
             self.publisher.withdraw(gone)
+            for address in self.tokens.list(gone):
+                self.tokens.drop(*address)
         self.settings = settings
         self.rotator.managed = managed
         self.farewell.network = settings.network
@@ -88,6 +89,10 @@ class App:
         managed = self.rotator.managed.get(credential.name)
         if managed is not None:  # else it left the configuration during its turn
             self.publisher.publish(managed, credential)
+
+    def _secret_of(self, name: str) -> Secret:
+        """The current secret of another credential, by the configuration as it is now."""
+        return secret_of(self.settings, self)(name)
 
     def take_up(self, settings: Settings) -> None:
         """Work by a changed configuration. Raises ConfigError if it needs a new start."""
@@ -113,16 +118,14 @@ class App:
             pause = (wait.until - self.clock.now()).total_seconds()
             self.clock.sleep(min(max(pause, 0.01), left))
 
-    def once(self) -> None:
-        """Do what is due, and see rotations that began through to the end."""
+    def clock_set(self, by: timedelta) -> None:
+        """Somebody set the wall clock: what lives for a span goes on living for the rest of it."""
         for name in self.names():
-            self.drive(name, ONCE_AT_MOST, partial(self._at_rest, name))
+            self.rotator.clock_moved(name, by)
 
-    def _at_rest(self, name: str) -> bool:
-        credential, _ = self.journal.load(self.rotator.managed[name].spec)
-        soon = self.clock.now() + COMES_BACK_SOON
-        resting = credential.retry_at is not None and credential.retry_at > soon
-        return resting or credential.open_version is None
+    def keep_house(self) -> None:
+        """Forget old history. Raises StoreFailed if the journal can't be written."""
+        self.journal.prune(self.clock.now())
 
     def close(self, *, clean: bool = True) -> None:
         """Let the home go; `clean` if no call of ours to a provider can still be under way."""

@@ -28,9 +28,10 @@ from keyman.clock import Clock
 from keyman.config import Settings
 from keyman.core.steps import Wait
 from keyman.errors import Error
-from keyman.lock import COMMAND
+from keyman.pace import Pace
 from keyman.serving.api import Api
 from keyman.serving.server import Agent
+from keyman.turns import Turns
 from keyman.views import Json
 
 SWEEP_EVERY = timedelta(seconds=15)
@@ -40,60 +41,10 @@ LONGEST_WAIT = timedelta(hours=1)
 STOPS_WITHIN = 1.5  # seconds for turns under way to reach their record
 HEARS_WITHIN = 0.2  # seconds until a signal is heard
 TURNS_AT_ONCE = 8
+ALARMS_PER_SECOND = 15
+HOUSE_EVERY_HOURS = 6
 
 log = logging.getLogger("keyman.daemon")
-
-
-class Turns:
-    """Whose turn it is: one turn a credential at a time, and no wake-up is lost meanwhile."""
-
-    def __init__(self, advance: Callable[[str], Wait], clock: Clock) -> None:
-        self._advance = advance
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._busy: set[str] = set()
-        self._again: set[str] = set()
-        self._failures: dict[str, int] = {}
-
-    def take(self, name: str) -> datetime | None:
-        """Advance the credential; the time of its next turn, None if another thread is at it."""
-        with self._lock:
-            if name in self._busy:
-                self._again.add(name)
-                return None
-            self._busy.add(name)
-        try:
-            return self._until_quiet(name)
-        finally:
-            with self._lock:
-                self._busy.discard(name)
-
-    def _until_quiet(self, name: str) -> datetime:
-        while True:
-            with self._lock:
-                self._again.discard(name)
-            until = self._once(name)
-            with self._lock:
-                if name not in self._again:
-                    self._busy.discard(name)
-                    return until
-
-    def _once(self, name: str) -> datetime:
-        """A fault of the journal or of our own must not end the credential's life in silence."""
-        try:
-            wait = self._advance(name)
-        except Exception as error:  # noqa: BLE001 - whatever it was, there must be a next turn
-            self._failures[name] = self._failures.get(name, 0) + 1
-            said = error.message if isinstance(error, Error) else type(error).__name__
-            log.error("%s: the turn failed: %s", name, said)
-            return self._clock.now() + timedelta(seconds=min(2 ** self._failures[name], 60))
-        self._failures.pop(name, None)
-        log.debug("%s: until %s: %s", name, wait.until.isoformat(timespec="seconds"), wait.reason)
-        return wait.until
-
-    def idle(self) -> bool:
-        with self._lock:
-            return not self._busy
 
 
 class Serving(Protocol):
@@ -111,13 +62,18 @@ class Daemon:
         clock: Clock,
         agent: Serving,
         reload: Callable[[], object],
+        clock_set: Callable[[timedelta], None],
+        keep_house: Callable[[], None],
     ) -> None:
         self._turns = Turns(advance, clock)
+        self._clock_set = clock_set
+        self._keep_house = keep_house
         self._names = names
         self._clock = clock
         self._agent = agent
         self._reload = reload
         self._due: dict[str, datetime] = {}
+        self._pace, self._pacing = Pace(ALARMS_PER_SECOND), threading.Lock()
         self._stop = threading.Event()
         self._hang_up = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -136,8 +92,9 @@ class Daemon:
         self._alarm(name, self._clock.now())
 
     def poke_all(self) -> None:
+        """Give each a turn now, but not all at once: ten thousand tokens are many calls."""
         for name in self._names():
-            self.poke(name)
+            self._in_turn(name, self._clock.now())
 
     def turn(self, name: str) -> None:
         if name not in set(self._names()):
@@ -145,7 +102,12 @@ class Daemon:
             return
         until = self._turns.take(name)
         if until is not None:
-            self._alarm(name, min(until, self._clock.now() + LONGEST_WAIT))
+            self._in_turn(name, min(until, self._clock.now() + LONGEST_WAIT))
+
+    def _in_turn(self, name: str, at: datetime) -> None:
+        with self._pacing:
+            moment = self._pace.moment(at, self._clock.now())
+        self._alarm(name, moment)
 
     def _alarm(self, name: str, at: datetime) -> None:
         self._due[name] = at
@@ -159,21 +121,23 @@ class Daemon:
         now = self._clock.now()
         for name in self._names():
             if self._due.get(name, now) + timedelta(seconds=2) <= now or name not in self._due:
-                self.poke(name)
+                self._in_turn(name, now)
 
     def _guard(self) -> None:
         """Ring every alarm anew when the wall clock moved otherwise than time did."""
         clock = self._clock
-        wall, running = clock.now(), clock.monotonic()
+        wall, running, lived = clock.now(), clock.monotonic(), clock.boot()
         while not self._stop.wait(GUARD_EVERY):
             if self._hang_up.is_set():
                 self._hang_up.clear()
                 self._take_up_configuration()
-            elapsed = clock.monotonic() - running
-            jump = (clock.now() - wall).total_seconds() - elapsed
-            wall, running = clock.now(), clock.monotonic()
-            if abs(jump) > JUMP:
-                log.warning("the clock jumped by %.1f s: every schedule is computed anew", jump)
+            passed = (clock.now() - wall).total_seconds()
+            awake, set_by = clock.monotonic() - running, passed - (clock.boot() - lived)
+            wall, running, lived = clock.now(), clock.monotonic(), clock.boot()
+            if abs(set_by) > JUMP:  # a suspended machine's clock is right: time did pass
+                self._clock_set(timedelta(seconds=set_by))
+            if abs(passed - awake) > JUMP:
+                log.warning("the clock jumped by %.1f s: all is scheduled anew", passed - awake)
                 self.poke_all()
 
     def _take_up_configuration(self) -> None:
@@ -190,9 +154,14 @@ class Daemon:
             signal.signal(number, lambda *_: self._stop.set())
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._hang_up.set())
+            # One that came while we started was held, and is heard now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         self._agent.start()
         self._scheduler.start()
         self._scheduler.add_job(self.sweep, "interval", seconds=SWEEP_EVERY.total_seconds())
+        self._scheduler.add_job(
+            self._keep_house, "interval", hours=HOUSE_EVERY_HOURS, next_run_time=self._clock.now()
+        )
         guard = threading.Thread(target=self._guard, name="clock-guard", daemon=True)
         guard.start()
         self.poke_all()
@@ -220,22 +189,29 @@ class Daemon:
         return self._turns.idle()
 
 
-def harden() -> None:
-    """Let no other process of this user read our memory, and leave no core dump behind."""
+def harden() -> list[str]:
+    """Let no other process of this user read our memory, and leave no core dump behind.
+
+    Returns what the system did not let us do.
+    """
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        set_dumpable = 4  # PR_SET_DUMPABLE, prctl(2)
-        ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0, 0, 0, 0)
+    undone = []
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        undone.append(f"core dumps can't be switched off: {error}")
+    if sys.platform == "linux" and not _undumpable():
+        undone.append(
+            "other processes of this user may read the daemon's memory: prctl is not allowed here"
+        )
+    return undone
 
 
-def run_once(settings: Settings) -> list[Json]:
-    """`keyman daemon --once`. The statuses of credentials that fail or can't be served."""
-    with open_app(settings, role=COMMAND) as app:
-        for warning in app.warnings:
-            log.warning("%s", warning)
-        app.once()
-        return [one for one in app.desk.statuses() if one["failures"] or not one["current"]]
+def _undumpable() -> bool:
+    get_dumpable, set_dumpable = 3, 4  # PR_GET_DUMPABLE, PR_SET_DUMPABLE: prctl(2)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(set_dumpable, 0, 0, 0, 0)
+    return bool(prctl(get_dumpable, 0, 0, 0, 0) == 0)
 
 
 def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
@@ -251,7 +227,15 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
 
     api = Api(app.desk, app.snapshot, reload=reload, since=app.clock.now())
     agent = Agent(api, settings.agent.socket, allow_uids=settings.agent.allow_uids)
-    daemon = Daemon(app.rotator.advance, app.names, app.clock, agent, reload)
+    daemon = Daemon(
+        app.rotator.advance,
+        app.names,
+        app.clock,
+        agent,
+        reload,
+        clock_set=app.clock_set,
+        keep_house=app.keep_house,
+    )
     app.desk.poke = daemon.poke
     daemon.serve()
     if daemon.idle:

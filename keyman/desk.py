@@ -6,9 +6,12 @@ over the agent's socket or from a command that works by itself makes no differen
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +78,7 @@ class Desk:
         self._clock = clock
         self._new_id = new_id
         self._farewell = farewell
+        self._keyed = threading.Lock()  # two at once with one key are one order
         self.poke: Callable[[str], None] = lambda _: None
 
     @property
@@ -114,21 +118,31 @@ class Desk:
     def order(self, name: str, wish: Wish, *, key: str | None = None) -> Json:
         """Record an order and give its receipt; the rules see to it.
 
-        `key` is the caller's idempotency key: the same one gives the same order again.
+        `key` is the caller's idempotency key: the same one gives the same order again, also if
+        that is another's order which the wish joined; with another wish it is a Conflict.
         Raises NotFound, NotAdopted, Conflict, NoUsableSecret or UsageError.
         """
         credential, _ = self._load(name)
         _refuse_long_overlap(credential, wish.overlap)
-        now, order_id = self._clock.now(), self._new_id()
-        if key:
-            order_id = self._journal.idempotent(key, name, order_id, now)
+        if key is None:
+            return self._record(credential, wish, self._new_id())
+        with self._keyed:
+            now = self._clock.now()
+            order_id = self._journal.idempotent(key, name, _digest(wish), self._new_id(), now)
             if self._journal.order(order_id):
                 return self.receipt(order_id)
+            said = self._record(credential, wish, order_id)
+            if said["order"] != order_id:
+                self._journal.stands_for(key, name, said["order"])
+            return said
+
+    def _record(self, credential: Credential, wish: Wish, order_id: str) -> Json:
+        name = credential.name
         revoking = wish.kind is OrderKind.REVOKE
         order = Order(
             id=order_id,
             kind=wish.kind,
-            recorded_at=now,
+            recorded_at=self._clock.now(),
             by=wish.by,
             reason=wish.reason,
             overlap=wish.overlap,
@@ -187,6 +201,12 @@ class Desk:
             known = ", ".join(self.names()) or "none yet"
             raise errors.NotFound(f"no credential {name!r}", hint=f"known: {known}")
         return self._journal.load(managed.spec)
+
+
+def _digest(wish: Wish) -> str:
+    """Tells one wish from another, whoever has it."""
+    said = {what: how for what, how in asdict(wish).items() if what != "by"}
+    return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_long_overlap(c: Credential, overlap: timedelta | None) -> None:

@@ -2,65 +2,109 @@
 
 Its secrets leave the store and its record the journal. Its key at the provider stays as it is,
 unless it is to be revoked: for that the journal remembers, from the last start at which the
-credential was configured, how its provider is reached. Nothing secret is among that.
+credential was configured, how its provider is reached. Nothing secret is among that, so what needs
+a secret that was written into the configuration itself can't be revoked any more.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from keyman import errors
-from keyman.config import CredentialSettings, NetworkSettings, OciAuth, OciGenaiOptions, OciVerify
-from keyman.core.model import Credential, Observed, Place, Spec
+from keyman.config import (
+    CredentialSettings,
+    GoogleOptions,
+    NetworkSettings,
+    OciGenaiOptions,
+    OpenaiOptions,
+    Options,
+    StaticOptions,
+    spec_of,
+)
+from keyman.core.model import Credential, Observed, Place, Secret, Spec
+from keyman.core.policy import Policy
 from keyman.core.situation import GONE, Situation
 from keyman.db.journal import Journal
-from keyman.providers import open_provider
+from keyman.providers import SecretOf, open_provider
 from keyman.providers.protocol import Provider
 from keyman.rotator import Rotator
 from keyman.stores.protocol import Store
 from keyman.views import Json
 
+OPTIONS: dict[str, type[Options]] = {
+    "oci-genai": OciGenaiOptions,
+    "google": GoogleOptions,
+    "openai": OpenaiOptions,
+    "static": StaticOptions,
+}
+
 
 def whereabouts(one: CredentialSettings) -> str:
-    """How the credential's provider is reached, as text for the journal."""
-
-    def plain(value: object) -> object:
-        return value.total_seconds() if isinstance(value, timedelta) else str(value)
-
-    said = {"provider": one.provider, "options": asdict(one.options)}
-    return json.dumps(said, default=plain, sort_keys=True)
+    """How the credential's provider is reached, as text for the journal; secrets are left out."""
+    return json.dumps({"provider": one.provider, "options": _plain(one.options)}, sort_keys=True)
 
 
-def options_of(said: dict[str, Any]) -> OciGenaiOptions:
-    """The options that `whereabouts` was made from."""
-    auth, verify = said["auth"], said["verify"]
-    token = Path(auth["token"]) if auth["token"] else None
-    spans = {key: timedelta(seconds=verify[key]) for key in ("every", "within")}
-    return OciGenaiOptions(
-        **{
-            **said,
-            "slots": tuple(said["slots"]),
-            "auth": OciAuth(**{**auth, "file": Path(auth["file"]), "token": token}),
-            "verify": OciVerify(**{**verify, **spans}),
-            "late_after": timedelta(seconds=said["late_after"]),
-        }
-    )
+def options_of(said: Json) -> Options:
+    """The options that `whereabouts` was made from, but for the secrets among them."""
+    options: Options = _revived(OPTIONS[said["provider"]], said["options"])
+    return options
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    match value:
+        case Secret():
+            return None
+        case tuple():
+            return [_plain(each) for each in value]
+        case timedelta():
+            return value.total_seconds()
+        case datetime():
+            return value.isoformat()
+        case Path():
+            return str(value)
+    return value
+
+
+def _revived(kind: Any, said: Any) -> Any:
+    """The way back from `_plain`, led by the types that the settings declare."""
+    if said is None:
+        return None
+    if is_dataclass(kind):
+        types, make = get_type_hints(kind), cast("type[Any]", kind)
+        return make(**{name: _revived(types[name], each) for name, each in said.items()})
+    inner = [each for each in get_args(kind) if each not in (NoneType, ...)]
+    if get_origin(kind) is tuple:
+        return tuple(_revived(inner[0], each) for each in said)
+    if inner:  # it may be None, and isn't
+        return _revived(inner[0], said)
+    if kind is timedelta:
+        return timedelta(seconds=said)
+    return datetime.fromisoformat(said) if kind is datetime else kind(said)
 
 
 class Farewell:
     """Forgets, in an order that can be repeated after any failure: provider, store, journal."""
 
     def __init__(
-        self, journal: Journal, store: Store, rotator: Rotator, network: NetworkSettings
+        self,
+        journal: Journal,
+        store: Store,
+        rotator: Rotator,
+        network: NetworkSettings,
+        secret_of: SecretOf,
     ) -> None:
         self._journal = journal
         self._store = store
         self._rotator = rotator
         self.network = network
+        self._secret_of = secret_of
 
     def forget(self, name: str, *, revoke: bool) -> Json:
         """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet."""
@@ -101,17 +145,41 @@ class Farewell:
                 hint=f"put {name} back into the configuration and run `keyman revoke {name} --all`",
             )
         known = json.loads(said)
-        options = options_of(known["options"])
-        spec = Spec(
-            name,
-            known["provider"],
-            slots=options.slots,
-            key_id=options.api_key_id,
-            installation=self._journal.installation,
-        )
-        clock = self._rotator.clock
+        provider, options = known["provider"], options_of(known)
+        spec = spec_of(name, provider, Policy(), options, self._journal.installation)
+        _refuse_without_means(spec, options)
         return spec, open_provider(
-            known["provider"], spec, options, network=self.network, clock=clock
+            provider,
+            spec,
+            options,
+            network=self.network,
+            clock=self._rotator.clock,
+            secret_of=self._secret_of,
+        )
+
+
+def _refuse_without_means(spec: Spec, options: Options) -> None:
+    """Raise UsageError where the provider has no way to revoke, or we no secret to ask it with."""
+    name, without = spec.name, "forget it without --revoke"
+    if spec.mints:
+        raise errors.UsageError(f"tokens of {name} can't be revoked: they end soon", hint=without)
+    if not spec.revokes:
+        raise errors.UsageError(
+            f"{name} is {spec.provider}: keyman can't revoke its secret",
+            hint=f"have it revoked where it was made, then {without}",
+        )
+    if not isinstance(options, OpenaiOptions):
+        return
+    if options.key_type == "admin" and options.admin_credential in (None, name):
+        raise errors.UsageError(
+            f"the admin key {name} would have to delete itself",
+            hint=f"delete it in OpenAI's settings, then {without}",
+        )
+    if options.admin_credential is None:
+        raise errors.UsageError(
+            f"the admin key that made the keys of {name} was not written down",
+            hint=f"put {name} back into the configuration and run `keyman revoke {name} --all`; "
+            f"or {without}",
         )
 
 

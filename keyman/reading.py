@@ -1,7 +1,8 @@
 """A home looked at from outside: no lock taken, nothing made or changed, no daemon needed.
 
-For `get`, `status`, `check`, for foretelling a rotation and for its IAM statements. What it tells
-is as of the journal's last record; whoever needs the running daemon's word asks the agent.
+For `get`, `status`, `check`, for foretelling a rotation and for what a provider must allow. What it
+tells is as of the journal's last record; whoever needs the running daemon's word asks the agent.
+Tokens rest in nobody's store: one is minted for a `get`, and not recorded.
 """
 
 from __future__ import annotations
@@ -9,70 +10,54 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Self
 
 from keyman import checkup, errors
-from keyman.checkup import Finding
-from keyman.clock import Clock, SystemClock
-from keyman.config import CredentialSettings, Settings
+from keyman.checkup import Finding, home
+from keyman.clock import Clock, SystemClock, new_id
+from keyman.config import (
+    CredentialSettings,
+    GoogleOptions,
+    OciGenaiOptions,
+    OpenaiOptions,
+    Settings,
+    StaticOptions,
+)
+from keyman.config.places import look_at
 from keyman.core import orders
-from keyman.core.model import Credential, Order, Stage
+from keyman.core.model import Credential, Order, Stage, Version
 from keyman.core.plan import foresee
 from keyman.db.journal import Journal
 from keyman.db.sqlite import path_of, sqlite_version
 from keyman.desk import Wish
-from keyman.providers import open_provider
+from keyman.performer import Managed
 from keyman.publisher import Publisher
-from keyman.rotator import Managed
 from keyman.serving.snapshot import Snapshot
-from keyman.stores import open_store
 from keyman.stores.memory import Memory
 from keyman.stores.protocol import Store
 from keyman.views import Json, credential_view, time_text
+from keyman.wiring import configured, how_to_get_one, managed_by, open_the_store
 
 SEVERITIES = ("error", "warning", "info")
 
 
-def open_the_store(settings: Settings, installation: str, *, read_only: bool = False) -> Store:
-    """Where this configuration keeps secrets. Raises StoreFailed, ConfigError."""
-    options = {
-        **settings.store.options(),
-        "installation": installation,
-        "home": settings.home,
-        "read_only": read_only,
-    }
-    return open_store(settings.store.kind, options)
-
-
-def managed_by(
-    settings: Settings, one: CredentialSettings, installation: str, store: Store, clock: Clock
-) -> Managed:
-    """The credential with its provider and store. Asks nobody anything."""
-    spec = one.spec(installation)
-    provider = open_provider(one.provider, spec, one.options, network=settings.network, clock=clock)
-    return Managed(spec, provider, store)
-
-
-def configured(settings: Settings, name: str) -> CredentialSettings:
-    """That credential's part of the configuration. Raises NotFound."""
-    if name not in settings.credentials:
-        known = ", ".join(sorted(settings.credentials)) or "none yet"
-        raise errors.NotFound(f"no credential {name!r}", hint=f"known: {known}")
-    return settings.credentials[name]
-
-
 class Reader:
-    """Journal and store of a home, for looking only. Raises NotRunning if there is no journal."""
+    """Journal and store of a home, for looking only.
+
+    Raises NotRunning if there is no journal, NotAllowed if this user may not look.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock: Clock = SystemClock()
+        look_at(path_of(settings.database))
         self.journal = Journal.open(settings.database, migrate=False, read_only=True)
         self._opened = ExitStack()
         self._opened.callback(self.journal.close)
         self._store: Store | None = None
+        self.tokens: Store = Memory()
 
     @property
     def store(self) -> Store:
@@ -89,8 +74,7 @@ class Reader:
         return self.journal.load(one.spec(self.journal.installation))[0]
 
     def managed(self, name: str) -> Managed:
-        one = configured(self.settings, name)
-        return managed_by(self.settings, one, self.journal.installation, self.store, self.clock)
+        return managed_by(self.settings, configured(self.settings, name), self)
 
     def status(self, name: str) -> Json:
         one = configured(self.settings, name)
@@ -104,8 +88,19 @@ class Reader:
         self._opened.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _NothingYet:
+    """The rooms of a home where nothing ever ran."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    journal: None = None
+    store: Store = field(default_factory=Memory)
+    tokens: Store = field(default_factory=Memory)
+
+
 def _started(settings: Settings) -> bool:
-    return path_of(settings.database).exists()
+    """Raises NotAllowed if this user may not look into the home."""
+    return look_at(path_of(settings.database)) is not None
 
 
 # What is asked.
@@ -127,15 +122,43 @@ def statuses(settings: Settings) -> list[Json]:
 def lookup(settings: Settings, name: str, *, previous: bool) -> Json:
     """What the agent would answer. Raises NotRunning if nothing ever ran here."""
     one = configured(settings, name)
-    if not _started(settings) and one.options.api_key_id:
-        raise errors.NotAdopted(f"{name}: nobody has entrusted keyman with its secret yet")
+    spec = one.spec("")
+    if spec.mints:
+        return _minted(settings, one, previous=previous)
+    if not _started(settings) and (spec.key_id or not spec.issues):
+        by_hand = None if spec.issues else how_to_get_one(one)
+        raise errors.NotAdopted(
+            f"{name}: nobody has entrusted keyman with its secret yet", hint=by_hand
+        )
     with Reader(settings) as reader:
-        managed = reader.managed(name)
-        snapshot = Snapshot(reader.clock)
-        Publisher(snapshot, reader.clock).publish(managed, reader.load(name))
-        stage = Stage.PREVIOUS if previous else Stage.CURRENT
-        answer: Json = json.loads(snapshot.look_up(name, stage).json.body)
-        return answer
+        return _answer(reader.managed(name), reader.load(name), reader.clock, previous=previous)
+
+
+def _minted(settings: Settings, one: CredentialSettings, *, previous: bool) -> Json:
+    """A token for this call alone. Its number follows the last one recorded. Raises ProviderFailed
+    as well.
+    """
+    rooms, number = _NothingYet(), 1
+    if _started(settings):
+        with Reader(settings) as reader:
+            number = max((v.number for v in reader.load(one.name).versions), default=0) + 1
+    managed, now = managed_by(settings, one, rooms), rooms.clock.now()
+    if previous:
+        return _answer(managed, Credential(managed.spec), rooms.clock, previous=True)
+    ends = now + one.policy.lifetime
+    wish = Version(number, Stage.REQUESTED, new_id(), requested_at=now, expires_at=ends)
+    issued = managed.provider.issue(wish, None)
+    managed.store.put(one.name, number, issued.secret)
+    version = replace(wish, stage=Stage.CURRENT, expires_at=issued.expires_at)
+    return _answer(managed, Credential(managed.spec, (version,)), rooms.clock, previous=False)
+
+
+def _answer(managed: Managed, credential: Credential, clock: Clock, *, previous: bool) -> Json:
+    snapshot = Snapshot(clock)
+    Publisher(snapshot, clock).publish(managed, credential)
+    stage = Stage.PREVIOUS if previous else Stage.CURRENT
+    answer: Json = json.loads(snapshot.look_up(credential.name, stage).json.body)
+    return answer
 
 
 def planned_rotation(settings: Settings, name: str, wish: Wish) -> list[Json]:
@@ -162,25 +185,59 @@ def planned_rotation(settings: Settings, name: str, wish: Wish) -> list[Json]:
 
 
 def policy_statements(settings: Settings, name: str, *, one_key: bool) -> list[str]:
-    """The IAM statements for callers of the model and for keyman. Raises NotFound, UsageError."""
+    """What must be allowed at the provider, for keyman and for callers of the model, ready to
+    paste where the provider has a language for it. Raises NotFound, UsageError.
+    """
     one = configured(settings, name)
-    key_id = one.options.api_key_id
+    if one_key and not isinstance(one.options, OciGenaiOptions):
+        raise errors.UsageError(
+            f"--one-key is for oci-genai: what {one.provider} allows does not name single keys",
+            hint="leave out --one-key",
+        )
+    match one.options:
+        case OciGenaiOptions():
+            return _statements_of_oci(settings, one, one.options, one_key=one_key)
+        case GoogleOptions() as options:
+            from keyman.vendors.google_iam import policy_statements as of_google
+
+            return of_google(options)
+        case OpenaiOptions() as options:
+            from keyman.vendors.openai_scopes import policy_statements as of_openai
+
+            project, account = options.project_id, options.service_account_id
+            return of_openai(project, account, key_type=options.key_type)
+        case StaticOptions():
+            return [
+                f"{name} is static: keyman asks nobody for its secret, so it needs no permission"
+            ]
+
+
+def _statements_of_oci(
+    settings: Settings, one: CredentialSettings, options: OciGenaiOptions, *, one_key: bool
+) -> list[str]:
+    from keyman.vendors.oci_iam import policy_statements as of_oci
+
+    key_id = options.api_key_id
     if one_key and key_id is None and _started(settings):
         with Reader(settings) as reader:
-            key_id = reader.load(name).key_id
+            key_id = reader.load(one.name).key_id
     if one_key and key_id is None:
         raise errors.UsageError(
-            f"{name} has no API key yet", hint="leave out --one-key, or start the daemon first"
+            f"{one.name} has no API key yet", hint="leave out --one-key, or start the daemon first"
         )
-    from keyman.vendors.oci_iam import policy_statements as statements
-
-    return statements(one.options.compartment_id, key_id if one_key else None)
+    return of_oci(options.compartment_id, key_id if one_key else None)
 
 
 def examine(settings: Settings) -> list[Json]:
-    """What `keyman check` finds, worst first. Asks the providers; changes nothing."""
+    """What `keyman check` finds, worst first. Asks the providers; changes nothing.
+
+    Raises NotAllowed if this user may not look into the home.
+    """
     found = [*checkup.of_sqlite(sqlite_version()), *checkup.of_configuration(settings)]
-    if _started(settings):
+    found += home.of_home(settings)
+    if home.somebody_elses(settings):
+        pass  # the daemon refuses to work there, so what is in it is not ours to judge
+    elif _started(settings):
         with Reader(settings) as reader:
             found += _examined(reader)
     else:
@@ -190,23 +247,22 @@ def examine(settings: Settings) -> list[Json]:
 
 
 def _examined(reader: Reader) -> Iterator[Finding]:
-    settings = reader.settings
+    settings, now = reader.settings, reader.clock.now()
     try:
         store = reader.store
     except errors.StoreFailed as error:
         yield Finding("error", "store_failed", error.message, error.hint)
         return
     yield from checkup.of_store(store, settings.store.kind, settings.store.key.kind)
-    for name in settings.credentials:
-        managed = reader.managed(name)
-        yield from checkup.of_credential(managed, reader.load(name), reader.clock.now())
+    for name, one in settings.credentials.items():
+        yield from checkup.of_credential(one, reader.managed(name), reader.load(name), now)
     yield from checkup.of_the_left(reader.journal.names(), settings)
 
 
 def _before_the_first_start(settings: Settings) -> Iterator[Finding]:
     """No journal yet: the providers can be asked all the same."""
+    rooms = _NothingYet()
     yield Finding("info", "not_started", "keyman has not run on this home yet", "keyman daemon")
-    clock = SystemClock()
     for one in settings.credentials.values():
-        managed = managed_by(settings, one, "not yet named", Memory(), clock)
-        yield from checkup.of_credential(managed, Credential(managed.spec), clock.now())
+        managed = managed_by(settings, one, rooms)
+        yield from checkup.of_credential(one, managed, Credential(managed.spec), rooms.clock.now())

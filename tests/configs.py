@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keyman.config import Settings, load
+from keyman.config import OciGenaiOptions, Settings, load
 from keyman.errors import ConfigError
 
 GENAI = """\
@@ -31,3 +31,9 @@ def mistakes(text: str, home: Path, mode: int = 0o600, **environ: str) -> list[s
     assert caught.value.problems
     assert all(line in caught.value.message for line in caught.value.problems)
     return [line.removeprefix("config.yaml:") for line in caught.value.problems]
+
+
+def oci_options(settings: Settings, name: str = "genai") -> OciGenaiOptions:
+    options = settings.credentials[name].options
+    assert isinstance(options, OciGenaiOptions)
+    return options

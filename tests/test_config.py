@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from keyman.config import load
-from keyman.config.schema import FileShape, OciGenaiSection, Section
+from keyman.config import Settings, load
+from keyman.config.kinds import PROVIDERS
+from keyman.config.schema import FileShape, PolicySection, Section
+from keyman.config.wording import keys_of, sections_of
 from keyman.config.yaml_source import read_yaml
 from keyman.core.policy import RetireBy
 from keyman.errors import ConfigError
-from tests.configs import GENAI, mistakes, read
+from tests.configs import GENAI, mistakes, oci_options, read
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
 
@@ -36,15 +39,16 @@ def test_without_a_file_everything_has_its_default(home: Path) -> None:
 
 
 def test_a_credential_of_few_words(home: Path) -> None:
-    genai = read(GENAI, home).credentials["genai"]
-    assert genai.options.slots == ("key-one", "key-two")
-    assert genai.options.endpoint is None
-    assert genai.options.base_url == (
+    settings = read(GENAI, home)
+    genai, options = settings.credentials["genai"], oci_options(settings)
+    assert options.slots == ("key-one", "key-two")
+    assert options.endpoint is None
+    assert options.base_url == (
         "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/20231130/actions/v1"
     )
     spec = genai.spec("installation-1")
     assert (spec.name, spec.provider, spec.installation) == ("genai", "oci-genai", "installation-1")
-    assert (spec.slots, spec.key_id, spec.late) == (genai.options.slots, None, timedelta(minutes=6))
+    assert (spec.slots, spec.key_id, spec.late) == (options.slots, None, timedelta(minutes=6))
     assert (spec.observes, spec.claims, spec.issues) == (True, True, True)
 
 
@@ -74,7 +78,7 @@ def test_paths_lie_below_the_home_the_user_or_the_file(home: Path) -> None:
     auth = "    auth: {kind: session-token, file: ~/.oci/other, token: token}\n"
     settings = read("network: {ca_bundle: ca.pem}\n" + GENAI + auth, home, HOME="/home/someone")
     assert settings.network.ca_bundle == home.parent / "ca.pem"
-    options = settings.credentials["genai"].options
+    options = oci_options(settings)
     assert options.auth.file == Path("/home/someone/.oci/other")
     assert options.auth.token == home.parent / "token"
 
@@ -97,7 +101,8 @@ def test_the_environment_wins(home: Path) -> None:
     )
     assert (settings.store.kind, settings.log.level) == ("memory", "debug")
     credential = settings.credentials["gen-ai_2"]
-    assert (credential.options.region, credential.options.slots) == ("eu-frankfurt-1", ("a", "b"))
+    options = oci_options(settings, "gen-ai_2")
+    assert (options.region, options.slots) == ("eu-frankfurt-1", ("a", "b"))
     assert credential.policy.overlap == timedelta(hours=48)
     assert settings.agent.allow_uids == (0,)
 
@@ -212,36 +217,72 @@ def test_no_message_repeats_a_value(text: str, mode: int, home: Path) -> None:
 
 
 def test_the_example_loads_and_shows_the_defaults(home: Path) -> None:
-    example = load(EXAMPLE, home=home, environ={})
+    example = _example(home)
     bare = load(None, home=home, environ={})
     for part in ("database", "store", "agent", "network", "log", "defaults"):
         assert getattr(example, part) == getattr(bare, part), part
-    shown, short = example.credentials["genai"], read(GENAI, home).credentials["genai"]
+
+
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_the_example_shows_the_defaults_of_each_kind(provider: str, home: Path) -> None:
+    """What it gives beyond the keys without a default is what leaving them out gives."""
+    few = FEW_WORDS[provider]
+    shown = next(c for c in _example(home).credentials.values() if c.provider == provider)
+    short = read("credentials:\n  it:\n" + few + ADMIN, home).credentials["it"]
     assert (shown.policy, shown.env) == (short.policy, short.env)
-    for key in ("api_key_id", "slots", "auth", "endpoint", "base_url", "verify", "late_after"):
-        assert getattr(shown.options, key) == getattr(short.options, key), key
+    without = re.findall(r"^ {4}([a-z_]+):", few, re.MULTILINE)
+    for key in (item.name for item in fields(shown.options)):
+        if key not in without and key != "admin_credential":
+            theirs, ours = getattr(shown.options, key), getattr(short.options, key)
+            # The example's own folder is where its files lie.
+            assert str(theirs) == str(ours).replace(str(home.parent), str(EXAMPLE.parent)), key
+
+
+FEW_WORDS = {
+    "oci-genai": (
+        "    provider: oci-genai\n    region: us-chicago-1\n"
+        "    compartment_id: ocid1.compartment.oc1..x\n"
+    ),
+    "google": (
+        "    provider: google\n    project: my-project\n    location: us-central1\n"
+        "    source: {kind: service-account, file: sa.json}\n"
+    ),
+    "openai": (
+        "    provider: openai\n    admin_key: {credential: openai-admin}\n"
+        "    project_id: proj_x\n    service_account_id: svc_acct_x\n"
+    ),
+    "static": "    provider: static\n",
+}
+ADMIN = "  openai-admin: {provider: static}\n"
+
+
+def _example(home: Path) -> Settings:
+    return load(EXAMPLE, home=home, environ={})
 
 
 def test_the_example_names_every_key_and_no_other(home: Path) -> None:
     commented_out = re.compile(r"^( *)# ([a-z_]+: (?:null|\[\]))$", re.MULTILINE)
     text = commented_out.sub(r"\1\2", EXAMPLE.read_text())
     read(text, home, 0o644)
-    written = set(_written(read_yaml(text, "example")[0].plain()))
-    known = set(_known(FileShape)) | set(_known(OciGenaiSection, "credentials.genai."))
-    # A credential's policy has the keys of defaults.policy, which are not shown twice.
-    assert {key for key in known if not key.startswith("credentials.genai.policy.")} == written
+    data: Any = read_yaml(text, "example")[0].plain()
+    kinds = data.pop("credentials").values()
+    assert set(_written(data)) | {"credentials"} == set(_known(FileShape))
+    for provider, section in PROVIDERS.items():
+        shown = [set(_written(one)) for one in kinds if one["provider"] == provider]
+        # A policy with the keys of defaults.policy does not show them again.
+        usual = {f"policy.{key}" for key in PolicySection.model_fields}
+        shared = usual if section.model_fields["policy"].annotation is PolicySection else set()
+        assert set(_known(section)) - shared == set().union(*shown), provider
 
 
 def _written(data: Any, prefix: str = "") -> Iterator[str]:
     for key, inner in data.items() if isinstance(data, dict) else ():
-        if prefix != "credentials.":
-            yield prefix + key
+        yield prefix + key
         yield from _written(inner, f"{prefix}{key}.")
 
 
 def _known(section: type[Section], prefix: str = "") -> Iterator[str]:
-    for key, described in section.model_fields.items():
+    for key, described in keys_of(section).items():
         yield prefix + key
-        for inner in (described.annotation, *get_args(described.annotation)):
-            if isinstance(inner, type) and issubclass(inner, Section):
-                yield from _known(inner, f"{prefix}{key}.")
+        for inner in sections_of(described.annotation):
+            yield from _known(inner, f"{prefix}{key}.")

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyman.config import Settings, find_config, find_home, load, places, prepare_home
-from keyman.config.schema import FileShape, OciGenaiSection
+from keyman.config.kinds import PROVIDERS
+from keyman.config.schema import FileShape
+from keyman.config.wording import keys_of
 from keyman.config.yaml_source import DEPTH_LIMIT
 from keyman.errors import ConfigError, NotAllowed
 
@@ -46,17 +48,24 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
+def test_what_is_large_for_good_reason_is_read(config: Path) -> None:
+    one = "provider: google, project: my-project, location: eu, source: {kind: metadata}, policy: "
+    lines = [f"  v{n}: {{{one}{{rotate_before: {n % 50 + 1}m}}}}" for n in range(4_000)]
+    config.write_text("credentials:\n" + "\n".join(lines))
+    assert len(load(config, home=config.parent / "home", environ={}).credentials) == 4_000
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (BOMB.encode(), "more than 20000 values"),
+        (BOMB.encode(), "more than 400000 values"),
         (b"a: &a [*a]", "an alias (*) that names nothing before it"),
         (b"a: *b", "an alias (*) that names nothing before it"),
         (b"[" * 50_000, "nested too deeply"),
         (b"{a: " * 10_000, "nested too deeply"),
         (b"- " * 50_000, "nested too deeply"),
         (b"? " * 50_000, "a key must be plain text"),
-        (b"a" * (256 * 1024 + 1), "is larger than 256 KiB"),
+        (b"a" * (4 * 1024 * 1024 + 1), "is larger than 4096 KiB"),
         (b"log: {level: in\0fo}", "1: a control character has no place here"),
         (b"a: 1\nb: \x1b[2J", "2: a control character has no place here"),
         (b"a: \xff", "is not UTF-8 text (line 1)"),
@@ -134,9 +143,9 @@ def test_any_text_gives_settings_or_a_config_error(folder: Path, text: str) -> N
 SCALARS = st.sampled_from(
     ["null", "3", "-1", "9d", "[]", "{}", "!env A", "!file a", "*a", "&a x", '"\\ud800"', "x"]
 ) | st.text(max_size=8)
-KEYS = st.sampled_from([*FileShape.model_fields, *OciGenaiSection.model_fields]) | st.sampled_from(
-    ["kind", "path", "key", "socket", "allow_uids", "level", "lifetime", "window", "factor", "a"]
-)
+OF_CREDENTIALS = sorted({key for section in PROVIDERS.values() for key in keys_of(section)})
+MORE = "kind path key socket allow_uids level lifetime window factor a file target from delegates"
+KEYS = st.sampled_from([*FileShape.model_fields, *OF_CREDENTIALS]) | st.sampled_from(MORE.split())
 TREES = st.recursive(
     SCALARS,
     lambda inner: (
@@ -149,14 +158,20 @@ TREES = st.recursive(
 )
 
 
-@given(top=st.dictionaries(KEYS, TREES, max_size=5), credential=TREES)
+@given(
+    top=st.dictionaries(KEYS, TREES, max_size=5),
+    credential=TREES,
+    provider=st.sampled_from(sorted(PROVIDERS)),
+    keys=st.dictionaries(KEYS, TREES, max_size=4),
+)
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_tree_of_known_words_does_too(
-    folder: Path, top: dict[str, str], credential: str
+    folder: Path, top: dict[str, str], credential: str, provider: str, keys: dict[str, str]
 ) -> None:
     lines = [f"{key}: {value}" for key, value in top.items() if key != "credentials"]
     lines.append("credentials:\n  a: " + credential)
-    lines.append("  b:\n    provider: oci-genai\n    policy: " + credential)
+    lines.append(f"  b:\n    provider: {provider}\n    policy: " + credential)
+    lines += [f"    {key}: {value}" for key, value in keys.items() if key != "policy"]
     _settings_or_error("\n".join(lines), {}, folder)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.configs import GENAI, mistakes, read
+from tests.configs import GENAI, mistakes, oci_options, read
 
 KEY_ID = "ocid1.generativeaiapikey.oc1.us-chicago-1.amaaaa"
 
@@ -40,15 +40,29 @@ MISTAKES = [
     ("database: 'sqlite:///:memory:'", ["1: database: must be sqlite:/// and the path of a file"]),
     ("database: sqlite:///a?mode=ro", ["1: database: the path must not contain ?"]),
     (
-        "credentials:\n  vertex: {provider: google}",
-        ["2: credentials.vertex.provider: not in this version"],
-    ),
-    (
         "credentials:\n  a: {provider: oci-genia}\n  b: {}\n  c: 3",
         [
-            "2: credentials.a.provider: must be one of oci-genai (did you mean oci-genai?)",
+            "2: credentials.a.provider: must be one of oci-genai, google, openai, static (did you",
             "3: credentials.b: provider is required",
             "4: credentials.c: must be a mapping with at least `provider`",
+        ],
+    ),
+    (
+        "credentials:\n  x:\n    provdier: oci-genai\n    region: us-chicago-1\n    regoin: y",
+        [
+            "2: credentials.x: provider is required",
+            "3: credentials.x.provdier: unknown key (did you mean provider?)",
+            "5: credentials.x.regoin: unknown key (did you mean region?)",
+        ],
+    ),
+    (
+        "credentials:\n  a: {provider: oci-genia, polcy: {}}\n  b: {provdier: openai, admn_key: x}",
+        [
+            "2: credentials.a.provider: must be one of oci-genai, google, openai, static (did you",
+            "2: credentials.a.polcy: unknown key (did you mean policy?)",
+            "3: credentials.b: provider is required",
+            "3: credentials.b.provdier: unknown key (did you mean provider?)",
+            "3: credentials.b.admn_key: unknown key (did you mean admin_key?)",
         ],
     ),
     (
@@ -182,7 +196,7 @@ def test_region_and_compartment_may_be_left_out_where_others_stand_in(home: Path
         "credentials: {a: {provider: oci-genai, endpoint: 'http://127.0.0.1:1', "
         f"base_url: 'http://127.0.0.1:1/v1', api_key_id: {KEY_ID}}}}}"
     )
-    assert read(text, home).credentials["a"].options.region is None
+    assert oci_options(read(text, home), "a").region is None
 
 
 def test_a_socket_has_to_fit_and_strangers_have_to_reach_it(home: Path) -> None:

@@ -6,7 +6,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
-from keyman.errors import ConfigError
+from keyman.errors import ConfigError, NotAllowed
 from keyman.views import Json
 
 
@@ -20,15 +20,14 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 
     Example: keyman check
     """
+    from keyman.reading import examine
+
     try:
-        settings = settings_of(ctx, quiet=True)
-    except ConfigError as error:
+        findings = examine(settings_of(ctx, quiet=True))
+    except (ConfigError, NotAllowed) as error:
         if as_json:
             terminal.show_json({"findings": _mistakes(error), **error.as_json()})
         return terminal.complain(error)
-    from keyman.reading import examine
-
-    findings = examine(settings)
     if as_json:
         terminal.show_json({"findings": findings})
     else:
@@ -36,10 +35,10 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     return 1 if any(one["severity"] == "error" for one in findings) else 0
 
 
-def _mistakes(error: ConfigError) -> list[Json]:
-    """What is wrong with the configuration, as findings."""
-    same = {"severity": "error", "credential": None, "slot": None, "code": "config"}
-    lines = error.problems or (error.message,)
+def _mistakes(error: ConfigError | NotAllowed) -> list[Json]:
+    """What kept us from looking any further, as findings."""
+    same = {"severity": "error", "credential": None, "slot": None, "code": error.code}
+    lines = getattr(error, "problems", ()) or (error.message,)
     return [{**same, "message": line, "hint": error.hint} for line in lines]
 
 

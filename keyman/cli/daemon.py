@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -9,9 +10,12 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
-from keyman.daemon import harden, run_daemon, run_once
+from keyman.daemon import harden, run_daemon
 from keyman.errors import Error, NoUsableSecret
+from keyman.once import run_once
 from keyman.views import Json
+
+log = logging.getLogger("keyman.daemon")
 
 
 @click.command("daemon")
@@ -24,8 +28,12 @@ def command(ctx: click.Context, *, once: bool) -> int:
 
     Example: keyman daemon
     """
-    harden()
+    undone = harden()
     settings = settings_of(ctx)
+    for warning in undone:
+        log.warning("%s", warning)
+    if not settings.credentials:
+        log.warning("no credentials are configured: %s", where_to_write(settings.source))
     if once:
         troubled = run_once(settings)
         for one in troubled:

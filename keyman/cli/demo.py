@@ -1,7 +1,7 @@
 """`keyman demo`: the whole system against the sandbox clouds, here and now, without any account.
 
-The cloud is an imitation; everything else is the real thing: a daemon in a process of its own
-with its scheduler, journal and sealed store, the oci SDK signing its calls over HTTP, and one
+The clouds are imitations; everything else is the real thing: a daemon in a process of its own with
+its scheduler, journal and sealed store, the vendors' SDKs signing their calls over HTTP, and one
 client per credential that looks its secret up and calls inference with it all the time. Lifetimes
 are seconds instead of months. All state lies in a temporary home that is removed at the end, and
 nothing that the user has set for another keyman or another cloud is looked at.
@@ -9,7 +9,6 @@ nothing that the user has set for another keyman or another cloud is looked at.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,42 +17,20 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 import keyman
 from keyman import client
 from keyman.cli import terminal
+from keyman.cli.demo_clients import Caller, Count
+from keyman.cli.demo_clouds import BY_HAND, MODELS, USUAL_MODEL, Clouds, clouds
 from keyman.cli.demo_view import Watch
 from keyman.clock import SystemClock
 from keyman.errors import Error, NotRunning
-from keyman.sandbox.behaviour import Behaviour
-from keyman.sandbox.oci_genai import OciGenaiSandbox
 
-CONFIG = """\
-# Made by `keyman demo`: months are seconds here.
-log: {{level: warning}}
-defaults:
-  max_client_staleness: 1s
-  observe_every: 2s
-  retry: {{first: 0.2s, max: 2s}}
-credentials:
-  genai:
-    provider: oci-genai
-    region: us-chicago-1
-    compartment_id: {compartment}
-    endpoint: {endpoint}
-    base_url: {base_url}
-    auth: {{kind: config-file, file: {profile}, profile: DEFAULT}}
-    verify: {{successes: 2, every: 0.2s, within: 8s}}
-    policy: {{lifetime: 14s, rotate_before: 9s, overlap: 2s}}
-    late_after: 1s
-"""
 DAEMON = """\
 import ctypes, os, signal, sys
 if sys.platform == "linux":  # should the demo be killed, this ends too
@@ -64,64 +41,10 @@ if os.getppid() == int(sys.argv[1]):
 """
 DAEMONS_LINES = "daemon.log"
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SETTINGS = ("KEYMAN_", "OCI_", "GOOGLE_", "OPENAI_")
 LONGEST_FOLDER = 60  # characters
 CLOCK = SystemClock()
 STARTS_WITHIN = 30.0  # seconds
-A_CALL = (
-    b'{"model": "meta.llama-3.3-70b-instruct", "messages": [{"role": "user", "content": "hi"}]}'
-)
-TOO_MANY = 429
-PAUSE = 0.004  # seconds between two calls of one client
-
-
-@dataclass
-class Count:
-    """What one client met so far."""
-
-    lookups: int = 0
-    requests: int = 0
-    rejected: int = 0
-    faults: int = 0  # no answer at all; not a rejection
-    versions: set[int] = field(default_factory=set)
-
-    @property
-    def rotations(self) -> int:
-        return max(len(self.versions) - 1, 0)
-
-
-class Caller(threading.Thread):
-    """An application: before every call it asks keyman for the current secret."""
-
-    def __init__(self, name: str, stop: threading.Event) -> None:
-        super().__init__(name=f"client-{name}", daemon=True)
-        self.credential = name
-        self.count = Count()
-        self._stopped = stop
-
-    def run(self) -> None:
-        connection: HTTPConnection | None = None
-        while not self._stopped.wait(PAUSE):
-            try:
-                secret = client.secret(self.credential)
-            except Error:
-                continue
-            self.count.lookups += 1
-            self.count.versions.add(secret.version)
-            address = urlsplit(str(secret.base_url))
-            connection = connection or HTTPConnection(address.netloc, timeout=10)
-            try:
-                self._call(connection, address.path, secret.value)
-            except (OSError, HTTPException):
-                self.count.faults += 1
-                connection.close()
-
-    def _call(self, connection: HTTPConnection, path: str, secret: str) -> None:
-        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
-        connection.request("POST", f"{path}/chat/completions", A_CALL, headers)
-        answer = connection.getresponse()
-        answer.read()
-        self.count.requests += 1
-        self.count.rejected += 400 <= answer.status < 500 and answer.status != TOO_MANY
 
 
 @click.command("demo")
@@ -135,7 +58,7 @@ class Caller(threading.Thread):
 )
 @click.option("--json", "as_json", is_flag=True, help="only the summary, for programs")
 def command(*, seconds: float, rotations: int | None, as_json: bool) -> int:
-    """See a key rotate through its two slots while a client keeps calling with it.
+    """See credentials of every kind rotate while clients keep calling with them.
 
     Example: keyman demo --seconds 30
     """
@@ -143,11 +66,11 @@ def command(*, seconds: float, rotations: int | None, as_json: bool) -> int:
         signal.signal(number, _interrupt)
     with (
         tempfile.TemporaryDirectory(prefix="keyman-demo-", dir=_roomy()) as folder,
-        _cloud() as cloud,
+        clouds() as sky,
     ):
         home = Path(folder) / "home"
-        with _daemon(cloud, Path(folder), home) as process:
-            counts, spent = _run(process, home, seconds, rotations, as_json=as_json)
+        with _daemon(sky.configure(Path(folder)), home) as process:
+            counts, spent = _run(process, home, sky, seconds, rotations, as_json=as_json)
     return _report(counts, spent, as_json=as_json)
 
 
@@ -158,27 +81,8 @@ def _roomy() -> str | None:
 
 
 @contextmanager
-def _cloud() -> Iterator[OciGenaiSandbox]:
-    """A cloud that takes a moment to hear of changes, as real ones do."""
-    hears_late = Behaviour(new_secret_delay=0.3, activate_delay=0.2, deactivate_delay=0.2)
-    sandbox = OciGenaiSandbox(behaviour=hears_late)
-    with sandbox.serve():
-        yield sandbox
-
-
-@contextmanager
-def _daemon(cloud: OciGenaiSandbox, folder: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _daemon(config: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon as a process of its own; gone, whatever happens, when this is left."""
-    config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(
-            compartment=cloud.compartment,
-            endpoint=cloud.url,
-            base_url=cloud.base_url,
-            profile=json.dumps(str(cloud.make_profile(folder / "oci"))),
-        )
-    )
-    config.chmod(0o600)
     _look_away_from_the_users_own()
     os.environ["KEYMAN_SOCKET"] = str(home / "agent.sock")
     package = str(Path(keyman.__file__).parents[1])
@@ -189,7 +93,7 @@ def _daemon(cloud: OciGenaiSandbox, folder: Path, home: Path) -> Iterator[subpro
         "KEYMAN_CONFIG": str(config),
         "PYTHONPATH": os.pathsep.join(path),
     }
-    with (folder / DAEMONS_LINES).open("wb") as lines:
+    with (config.parent / DAEMONS_LINES).open("wb") as lines:
         # The command line is our own interpreter and module. A session of its own: Ctrl-C is for
         # the demo alone, which then stops the daemon.
         process = subprocess.Popen(  # noqa: S603
@@ -210,7 +114,7 @@ def _daemon(cloud: OciGenaiSandbox, folder: Path, home: Path) -> Iterator[subpro
 def _look_away_from_the_users_own() -> None:
     """This process is the demo and nothing else, so its environment may be cleared for good."""
     for name in list(os.environ):
-        if name.startswith(("KEYMAN_", "OCI_")) and name != "KEYMAN_TRACEBACK":
+        if name.startswith(SETTINGS) and name != "KEYMAN_TRACEBACK":
             del os.environ[name]
 
 
@@ -230,6 +134,7 @@ def _interrupt(*_: object) -> None:
 def _run(
     process: subprocess.Popen[bytes],
     home: Path,
+    sky: Clouds,
     seconds: float,
     rotations: int | None,
     *,
@@ -237,16 +142,17 @@ def _run(
 ) -> tuple[dict[str, Count], float]:
     """Let clients call until the earlier limit; returns what they met."""
     stop = threading.Event()
-    callers = [Caller("genai", stop)]
     with Watch(quiet=as_json) as watch:
-        _wait_for_secrets(process, home, watch)
+        names = _wait_for_secrets(process, home, sky, watch)
+        callers = [Caller(name, MODELS.get(name, USUAL_MODEL), stop) for name in names]
         began = CLOCK.monotonic()
         for caller in callers:
             caller.start()
         counts = {caller.credential: caller.count for caller in callers}
         while (spent := CLOCK.monotonic() - began) < seconds and process.poll() is None:
             watch.show(_statuses(home), counts, spent, seconds)
-            if rotations and min(count.rotations for count in counts.values()) >= rotations:
+            turning = [count.rotations for name, count in counts.items() if name != BY_HAND]
+            if rotations and min(turning) >= rotations:
                 break
             CLOCK.sleep(0.1)
         stop.set()
@@ -266,18 +172,31 @@ def _ended_early(home: Path) -> NotRunning:
     return NotRunning("the demo's daemon ended by itself", hint="its last lines are above")
 
 
-def _wait_for_secrets(process: subprocess.Popen[bytes], home: Path, watch: Watch) -> None:
-    """Until the first version of every credential is there."""
+def _wait_for_secrets(
+    process: subprocess.Popen[bytes], home: Path, sky: Clouds, watch: Watch
+) -> list[str]:
+    """Until the first version of every credential is there; returns their names."""
     deadline = CLOCK.monotonic() + STARTS_WITHIN
+    put = False
     while CLOCK.monotonic() < deadline:
         if process.poll() is not None:
             raise _ended_early(home)
         statuses = _statuses(home)
         watch.show(statuses, {}, 0, 0)
+        if statuses and not put:
+            _put(home, sky.by_hand)
+            put = True
         if statuses and all(one["current"] for one in statuses):
-            return
+            return [one["name"] for one in statuses]
         CLOCK.sleep(0.05)
     raise NotRunning(f"the demo's daemon gave no secret within {STARTS_WITHIN:.0f} s")
+
+
+def _put(home: Path, secret: str) -> None:
+    """What `keyman put` does."""
+    path = f"/api/v1/credentials/{BY_HAND}/put"
+    socket = str(home / "agent.sock")
+    client.checked(*client.call("POST", path, {"secret": secret}, path_to_socket=socket))
 
 
 def _statuses(home: Path) -> list[dict[str, Any]]:

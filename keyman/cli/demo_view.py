@@ -87,7 +87,7 @@ class Watch:
         shown = Table(box=None, pad_edge=False, header_style="dim")
         for head in ("slot", "state", "stage", "version", "life left"):
             shown.add_column(head, no_wrap=True)
-        for slot in one["slots"]:
+        for slot in one["slots"] or _only(one["current"]):
             stage = slot["stage"] or "-"
             shown.add_row(
                 slot["name"],
@@ -118,6 +118,14 @@ class Watch:
         bar = Text("█" * full, style=style)
         bar.append("·" * (BAR - full), style="dim")
         return bar.append(f" {max(left, 0):3.0f} s")
+
+
+def _only(current: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Where there are no slots: the current version, shown like one."""
+    if current is None:
+        return []
+    seen = {key: current[key] for key in ("version", "expires_at")}
+    return [{"name": "-", "state": None, "stage": "current", **seen}]
 
 
 def _seconds_to(moment: str) -> float:

@@ -6,6 +6,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
+from keyman.config.places import where_to_write
 
 
 @click.command("list")
@@ -16,9 +17,12 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
     Example: keyman list
     """
-    names = sorted(settings_of(ctx, quiet=True).credentials)
+    settings = settings_of(ctx, quiet=True)
+    names = sorted(settings.credentials)
     if as_json:
         terminal.show_json(names)
         return
+    if not names:
+        terminal.note(f"no credentials: {where_to_write(settings.source)}")
     for name in names:
         terminal.say(name)

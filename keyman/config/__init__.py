@@ -5,7 +5,8 @@ tree           values that remember where they stood; what a mistake looks like
 yaml_source    YAML to that tree
 environment    !env, !file and KEYMAN__… variables
 schema         the shape of the file: keys, types, defaults
-assembly       from checked sections to settings; keys weighed against each other
+kinds          what credentials of each provider add to that, and what it amounts to
+assembly       from checked sections to settings; sections weighed against each other
 wording        what is wrong with a shape, in our words
 loading        all of the above in order
 settings       what the rest of keyman sees
@@ -18,30 +19,46 @@ from keyman.config.settings import (
     AgentSettings,
     CredentialSettings,
     EnvNames,
+    GoogleEndpoints,
+    GoogleOptions,
+    GoogleSource,
     LogSettings,
     NetworkSettings,
     OciAuth,
     OciGenaiOptions,
     OciVerify,
+    OpenaiOptions,
+    OpenaiVerify,
+    Options,
     Settings,
+    StaticOptions,
     StoreKey,
     StoreSettings,
+    spec_of,
 )
 
 __all__ = [
     "AgentSettings",
     "CredentialSettings",
     "EnvNames",
+    "GoogleEndpoints",
+    "GoogleOptions",
+    "GoogleSource",
     "LogSettings",
     "NetworkSettings",
     "OciAuth",
     "OciGenaiOptions",
     "OciVerify",
+    "OpenaiOptions",
+    "OpenaiVerify",
+    "Options",
     "Settings",
+    "StaticOptions",
     "StoreKey",
     "StoreSettings",
     "find_config",
     "find_home",
     "load",
     "prepare_home",
+    "spec_of",
 ]

@@ -1,5 +1,5 @@
-"""From checked sections to settings: defaults filled in, paths made absolute, keys weighed
-against each other.
+"""From checked sections to settings: defaults filled in, paths made absolute, sections weighed
+against each other. What concerns one credential alone lies with its kind, in `kinds/`.
 
 What is wrong is listed beside what was built, as (path of keys, text); then the caller throws
 away what was built. Reads no file.
@@ -8,56 +8,33 @@ away what was built. Reads no file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
 from keyman.config import places
-from keyman.config.schema import (
-    AgentSection,
-    FileShape,
-    OciGenaiSection,
-    PolicySection,
-    StoreSection,
-    VerifySection,
-)
+from keyman.config.places import Anchor
+from keyman.config.schema import AgentSection, CredentialSection, FileShape, StoreSection
 from keyman.config.settings import (
     AgentSettings,
     CredentialSettings,
     EnvNames,
     LogSettings,
     NetworkSettings,
-    OciAuth,
-    OciGenaiOptions,
-    OciVerify,
+    OpenaiOptions,
+    Options,
     Settings,
+    StaticOptions,
     StoreKey,
     StoreSettings,
 )
-from keyman.core.policy import Policy, Retry, Verification
+from keyman.core.policy import Policy, Retry
 
 SOCKET_LIMIT = 100  # bytes; the kernel's own limit is 104 or 108
 _SQLITE = "sqlite:///"
-_INFERENCE = "https://inference.generativeai.{region}.oci.oraclecloud.com/20231130/actions/v1"
 
 Said = list[tuple[tuple[str, ...], str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """What paths are relative to."""
-
-    home: Path  #: {home}
-    folder: Path  #: relative ones
-    user: str | None  #: ~
-
-    def path(self, written: str) -> Path:
-        """The absolute path that was meant."""
-        if written == "~" or written.startswith("~/"):
-            written = (self.user or str(Path.home())) + written[1:]
-        absolute = self.folder / written.replace("{home}", str(self.home))
-        return Path(os.path.abspath(absolute))  # noqa: PTH100  (resolve follows links)
 
 
 def settings(
@@ -137,66 +114,55 @@ def default_policy(shape: FileShape) -> Policy:
         observe_every=defaults.observe_every,
         retry=Retry(defaults.retry.first, defaults.retry.factor, defaults.retry.max),
     )
-    return _over(usual, defaults.policy)
-
-
-def policy_of(section: OciGenaiSection, usual: Policy) -> Policy:
-    """The credential's own policy over the usual one."""
-    verify = section.verify
-    proof = Verification(verify.successes, verify.every, verify.within)
-    return replace(_over(usual, section.policy), verify=proof)
-
-
-def _over(usual: Policy, section: PolicySection) -> Policy:
-    return replace(usual, **{key: getattr(section, key) for key in section.model_fields_set})
+    return defaults.policy.over(usual)
 
 
 def credential(
-    name: str, section: OciGenaiSection, policy: Policy, anchor: Anchor
+    name: str, section: CredentialSection, policy: Policy, anchor: Anchor
 ) -> CredentialSettings:
-    options = OciGenaiOptions(
-        region=section.region,
-        compartment_id=section.compartment_id,
-        api_key_id=section.api_key_id,
-        slots=section.slots,
-        auth=_auth(section, anchor),
-        endpoint=section.endpoint,
-        base_url=section.base_url or _INFERENCE.format(region=section.region),
-        verify=_verify(section.verify),
-        late_after=section.late_after,
-    )
     env = EnvNames(section.env.key, section.env.base_url)
-    return CredentialSettings(name, section.provider, policy, options, env)
+    return CredentialSettings(name, section.provider, policy, section.options(anchor), env)
 
 
-def _auth(section: OciGenaiSection, anchor: Anchor) -> OciAuth:
-    auth = section.auth
-    token = anchor.path(auth.token) if auth.token else None
-    return OciAuth(auth.kind, anchor.path(auth.file), auth.profile, token)
+def references(credentials: Mapping[str, CredentialSettings], names: Collection[str]) -> Said:
+    """What is wrong with credentials that need another one's secret.
+
+    `names` are all that the file lists, also those in which something else is wrong.
+    """
+    needs = {one.name: other for one in credentials.values() if (other := _needed(one))}
+    said: Said = []
+    for name, other in needs.items():
+        wrong = None
+        if other not in names:
+            near = get_close_matches(other, [known for known in names if known != name], n=1)
+            wrong = "no credential has this name" + (f" (did you mean {near[0]}?)" if near else "")
+        elif name == other and _own(credentials[name].options):
+            continue
+        elif _leads_back(name, needs):
+            wrong = "leads back to this credential: somebody has to bring the first key"
+        elif other in credentials and not _own(credentials[other].options):
+            wrong = "has no admin key: it must be static, or openai with key_type admin"
+        if wrong:
+            said.append((("credentials", name, "admin_key", "credential"), wrong))
+    return said
 
 
-def _verify(section: VerifySection) -> OciVerify:
-    return OciVerify(section.model, section.successes, section.every, section.within)
+def _needed(one: CredentialSettings) -> str | None:
+    return one.options.admin_credential if isinstance(one.options, OpenaiOptions) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Keys of one credential that do not go together."""
-
-    about: tuple[str, ...]
-    text: str
-    at: tuple[str, ...] = ()
+def _own(options: Options) -> bool:
+    """May its secret be an admin key?"""
+    if isinstance(options, OpenaiOptions):
+        return options.key_type == "admin"
+    return isinstance(options, StaticOptions)
 
 
-def contradictions(section: OciGenaiSection) -> Iterator[Contradiction]:
-    if section.region is None and not (section.endpoint and section.base_url):
-        text = "region is required (unless endpoint and base_url are given)"
-        yield Contradiction(("region", "endpoint", "base_url"), text)
-    if section.api_key_id is None and section.compartment_id is None:
-        text = "compartment_id is required (unless api_key_id is given)"
-        yield Contradiction(("compartment_id", "api_key_id"), text)
-    if section.verify.every * (section.verify.successes - 1) >= section.verify.within:
-        text = "so many successes, so far apart, do not fit in `within`"
-        yield Contradiction(("verify",), text, at=("verify",))
-    if section.env.key == section.env.base_url:
-        yield Contradiction(("env",), "key and base_url must be different variables", at=("env",))
+def _leads_back(name: str, needs: Mapping[str, str]) -> bool:
+    seen, other = set[str](), needs[name]
+    while other not in seen:
+        if other == name:
+            return True
+        seen.add(other)
+        other = needs.get(other, other)
+    return False

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from keyman.config import assembly, environment, places, values
-from keyman.config.schema import LATER_PROVIDERS, NOT_YET, PROVIDERS, FileShape, Section
+from keyman.config.kinds import PROVIDERS
+from keyman.config.schema import CredentialSection, FileShape, Section
 from keyman.config.settings import CredentialSettings, Settings
 from keyman.config.tree import Node, Problem, dotted, shown
 from keyman.config.tree import Path as Keys
-from keyman.config.wording import one_of, words
+from keyman.config.wording import keys_of, one_of, unknown_key, words
 from keyman.config.yaml_source import read_yaml
 from keyman.core.policy import Policy
 from keyman.errors import ConfigError
@@ -44,7 +45,7 @@ def load(path: Path | None, *, home: Path, environ: Mapping[str, str]) -> Settin
     if document.open_to_others:
         problems += _exposed(top)
     reading = _Reading(top, problems)
-    anchor = assembly.Anchor(home, folder, environ.get("HOME"))
+    anchor = places.Anchor(home, folder, environ.get("HOME"))
     settings = reading.settings(anchor, path)
     if settings is None or reading.problems:
         raise _all(reading.problems, path)
@@ -92,7 +93,7 @@ class _Reading:
     top: Node
     problems: list[Problem] = field(default_factory=list)
 
-    def settings(self, anchor: assembly.Anchor, source: Path | None) -> Settings | None:
+    def settings(self, anchor: places.Anchor, source: Path | None) -> Settings | None:
         if not isinstance(self.top.value, dict):
             self.say((), "the file must be a mapping of keys to values")
             return None
@@ -104,6 +105,8 @@ class _Reading:
         if not found and usual:
             self.say_all(("defaults", "policy"), usual.problems())
         credentials = {credential.name: credential for credential in found if credential}
+        for path, text in assembly.references(credentials, dict(self.listed())):
+            self.say(path, text)
         settings, said = assembly.settings(shape, credentials, anchor, source)
         for path, text in said:
             if path[0] not in broken:
@@ -120,7 +123,7 @@ class _Reading:
         return list(node.value.items())
 
     def credential(
-        self, name: str, node: Node, usual: Policy | None, anchor: assembly.Anchor
+        self, name: str, node: Node, usual: Policy | None, anchor: places.Anchor
     ) -> CredentialSettings | None:
         path = ("credentials", name)
         if not values.NAME.fullmatch(name):
@@ -129,31 +132,31 @@ class _Reading:
         shape, broken = self.shape(section, path, node) if section else (None, set())
         if shape is None:
             return None
-        policy = assembly.policy_of(shape, usual or Policy())
+        policy = shape.over(usual or Policy())
         # A policy of which a part could not be read is not judged: what is missing is in doubt.
         if usual and "policy" not in broken:
-            self.say_all((*path, "policy"), policy.problems())
-        for wrong in assembly.contradictions(shape):
+            self.say_all((*path, "policy"), shape.policy_problems(policy))
+        for wrong in shape.contradictions():
             if not broken.intersection(wrong.about):
                 self.say((*path, *wrong.at), wrong.text)
         return assembly.credential(name, shape, policy, anchor)
 
-    def section(self, path: Keys, node: Node) -> type[Any] | None:
+    def section(self, path: Keys, node: Node) -> type[CredentialSection] | None:
         """The section that fits the provider named."""
         if not isinstance(node.value, dict):
             self.say(path, "must be a mapping with at least `provider`")
             return None
         named = node.nearest(("provider",))
         kind = None if named is node else named.value
+        if isinstance(kind, str) and kind in PROVIDERS:
+            return PROVIDERS[kind]
         if named is node:
             self.say(path, "provider is required")
-        elif kind in LATER_PROVIDERS:
-            self.say((*path, "provider"), NOT_YET)
-        elif not isinstance(kind, str) or kind not in PROVIDERS:
-            if not named.failed:
-                self.say((*path, "provider"), one_of(PROVIDERS, kind))
         else:
-            return PROVIDERS[kind]
+            self.say((*path, "provider"), one_of(PROVIDERS, kind))
+        for key in node.value:
+            if not any(key in keys_of(section) for section in PROVIDERS.values()):
+                self.say((*path, key), unknown_key(key, PROVIDERS.values()))
         return None
 
     def shape(self, section: type[Shape], path: Keys, node: Node) -> tuple[Shape | None, set[str]]:

@@ -8,6 +8,7 @@ system about files; it opens nothing that could block (a pipe, a device).
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import platformdirs
 
 from keyman.errors import ConfigError, NotAllowed
 
-CONFIG_LIMIT: Final = 256 * 1024
+CONFIG_LIMIT: Final = 4 * 1024 * 1024  # room for ten thousand credentials
 _POSIX: Final = os.name == "posix"
 _READ: Final = (
     os.O_RDONLY
@@ -37,6 +38,22 @@ class Document:
     open_to_others: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What the paths in a configuration are relative to."""
+
+    home: Path  #: {home}
+    folder: Path  #: relative ones
+    user: str | None  #: ~
+
+    def path(self, written: str) -> Path:
+        """The absolute path that was meant."""
+        if written == "~" or written.startswith("~/"):
+            written = (self.user or str(Path.home())) + written[1:]
+        absolute = self.folder / written.replace("{home}", str(self.home))
+        return Path(os.path.abspath(absolute))  # noqa: PTH100  (resolve follows links)
+
+
 def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The configuration file: as told, else KEYMAN_CONFIG, else the platform's; None if none.
 
@@ -48,11 +65,25 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
         if not _exists(path):
             raise ConfigError(
                 f"there is no configuration file {path}",
-                hint="check --config and KEYMAN_CONFIG, or make one with `keyman init`",
+                hint=f"check --config and KEYMAN_CONFIG; without them {where_to_write(None)}",
             )
         return path
-    usual = platformdirs.user_config_path("keyman", appauthor=False) / "config.yaml"
+    usual = usual_config()
     return usual if _exists(usual) else None
+
+
+def usual_config() -> Path:
+    """Where the configuration is expected when nobody names another file."""
+    return platformdirs.user_config_path("keyman", appauthor=False) / "config.yaml"
+
+
+def where_to_write(source: Path | None) -> str:
+    """For hints: the file that holds the configuration, or should, and how to see every key."""
+    where = f"is {source}" if source else f"is expected at {usual_config()}"
+    package = Path(__file__).resolve().parents[1]
+    installed, checkout = package / "_config.example.yaml", package.parent / "config.example.yaml"
+    example = installed if installed.is_file() else checkout
+    return f"the configuration {where}; every key with its default: cat {shlex.quote(str(example))}"
 
 
 def find_home(environ: Mapping[str, str]) -> Path:
@@ -142,6 +173,19 @@ def _refuse_strange(found: os.stat_result, limit: int) -> None:
         )
     if found.st_mode & 0o022:
         raise ConfigError("can be written by others", hint="chmod go-w the file")
+
+
+def look_at(path: Path) -> os.stat_result | None:
+    """What is there, links followed; None if nothing is.
+
+    Raises NotAllowed if this user may not look, which is not the same as nothing there.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise NotAllowed(f"this user may not look into {path.parent}: {_why(error)}") from None
 
 
 def below(path: Path, folder: Path) -> bool:

@@ -2,11 +2,14 @@
 
 These models exist between reading and `settings.py`; nobody else sees them. Scalars arrive as
 text (or None for null), so a type alone decides how one is read. A key that a later version
-brings is known here, and anything but null in it is refused.
+brings is known here, and anything but null in it is refused. What the credentials of each
+provider add lies in `kinds/`, one file each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -20,13 +23,15 @@ from pydantic import (
 )
 
 from keyman.config import values
+from keyman.config.places import Anchor
+from keyman.config.settings import Options
 from keyman.core.model import Secret
-from keyman.core.policy import RetireBy, Window
+from keyman.core.policy import Policy, RetireBy, Verification, Window
 
 NOT_YET = "not in this version"
 
 
-def _scalar(convert: Any) -> BeforeValidator:
+def scalar(convert: Any) -> BeforeValidator:
     """Run `convert` on text; lists and mappings are refused before it sees them."""
 
     def read(raw: object) -> Any:
@@ -42,6 +47,16 @@ def _later(raw: object) -> None:
         raise ValueError(NOT_YET)
 
 
+def refused(why: str) -> BeforeValidator:
+    """For a key that other kinds have, and that would mean nothing here."""
+
+    def read(raw: object) -> None:
+        if raw is not None:
+            raise ValueError(why)
+
+    return BeforeValidator(read)
+
+
 def _known(later: tuple[str, ...]) -> BeforeValidator:
     def read(raw: object) -> object:
         if raw in later:
@@ -51,27 +66,26 @@ def _known(later: tuple[str, ...]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _distinct(listed: tuple[Any, ...]) -> tuple[Any, ...]:
+def distinct(listed: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(listed)) != len(listed):
         raise ValueError("must not name the same thing twice")
     return listed
 
 
-def _some(listed: tuple[Any, ...]) -> tuple[Any, ...]:
+def some(listed: tuple[Any, ...]) -> tuple[Any, ...]:
     # Not by Field(min_length): that counts only what is valid, and so complains a second time.
     if not 1 <= len(listed) <= 16:
         raise ValueError("must list 1 to 16")
-    return _distinct(listed)
+    return distinct(listed)
 
 
-Text = Annotated[str, _scalar(values.text)]
-SecretText = Annotated[Secret, _scalar(values.secret)]
-Duration = Annotated[timedelta, _scalar(values.duration)]
-SomeTime = Annotated[timedelta, _scalar(values.some_time)]
-Hours = Annotated[Window, _scalar(values.window)]
-Url = Annotated[str, _scalar(values.url)]
-Slot = Annotated[str, _scalar(values.slot)]
-Variable = Annotated[str, _scalar(values.variable)]
+Text = Annotated[str, scalar(values.text)]
+SecretText = Annotated[Secret, scalar(values.secret)]
+Duration = Annotated[timedelta, scalar(values.duration)]
+SomeTime = Annotated[timedelta, scalar(values.some_time)]
+Hours = Annotated[Window, scalar(values.window)]
+Url = Annotated[str, scalar(values.url)]
+Variable = Annotated[str, scalar(values.variable)]
 Later = Annotated[None, BeforeValidator(_later)]
 Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 
@@ -96,7 +110,7 @@ class StoreKeySection(Section):
     kind: Literal["file", "keyring", "passphrase", "systemd-credential", "env"] = "file"
     path: Text = "{home}/store.key"
     passphrase: SecretText | None = None
-    name: Annotated[str, _scalar(values.credential)] | None = None
+    name: Annotated[str, scalar(values.credential)] | None = None
     variable: Variable | None = None
     backend: Backend | None = None
     service: Text | None = None
@@ -115,14 +129,14 @@ class StoreSection(Section):
 
 class AgentSection(Section):
     socket: Text = "{home}/agent.sock"
-    allow_uids: Annotated[tuple[Uid, ...], AfterValidator(_distinct)] = ()
+    allow_uids: Annotated[tuple[Uid, ...], AfterValidator(distinct)] = ()
     listen: Later = None
     tls: Later = None
     metadata_listen: Later = None
 
 
 class NetworkSection(Section):
-    proxy: Annotated[str, _scalar(values.proxy)] | None = None
+    proxy: Annotated[str, scalar(values.proxy)] | None = None
     ca_bundle: Text | None = None
 
 
@@ -140,6 +154,9 @@ class PolicySection(Section):
     max_overlap: Duration | None = None
     retire: RetireBy = RetireBy.DEACTIVATE
     window: Hours | None = None
+
+    def over(self, usual: Policy) -> Policy:
+        return replace(usual, **{key: getattr(self, key) for key in self.model_fields_set})
 
 
 class RetrySection(Section):
@@ -160,39 +177,53 @@ class EnvSection(Section):
     base_url: Variable = "OPENAI_BASE_URL"
 
 
-class AuthSection(Section):
-    kind: Literal[
-        "config-file",
-        "session-token",
-        "instance-principal",
-        "resource-principal",
-        "oke-workload",
-    ] = "config-file"
-    file: Text = "~/.oci/config"
-    profile: Annotated[str, _scalar(values.profile)] = "DEFAULT"
-    token: Text | None = None
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Keys of one credential that do not go together."""
+
+    about: tuple[str, ...]  #: not said if one of these could not be read
+    text: str
+    at: tuple[str, ...] = ()
 
 
 class VerifySection(Section):
-    model: Annotated[str, _scalar(values.model)] = "meta.llama-3.3-70b-instruct"
+    """How a new secret must prove itself."""
+
     successes: Annotated[int, Field(ge=1, le=100)] = 2
     every: Duration = timedelta(seconds=1)
     within: SomeTime = timedelta(seconds=120)
 
+    @property
+    def proof(self) -> Verification:
+        return Verification(self.successes, self.every, self.within)
 
-class OciGenaiSection(Section):
-    provider: Literal["oci-genai"]
-    region: Annotated[str, _scalar(values.region)] | None = None
-    compartment_id: Annotated[str, _scalar(values.compartment_id)] | None = None
-    api_key_id: Annotated[str, _scalar(values.api_key_id)] | None = None
-    slots: Annotated[tuple[Slot, ...], AfterValidator(_some)] = ("key-one", "key-two")
-    auth: AuthSection = AuthSection()
-    endpoint: Url | None = None
-    base_url: Url | None = None
-    verify: VerifySection = VerifySection()
-    late_after: Duration = timedelta(minutes=6)
-    policy: PolicySection = PolicySection()
+    def contradictions(self) -> Iterator[Contradiction]:
+        if self.every * (self.successes - 1) >= self.within:
+            text = "so many successes, so far apart, do not fit in `within`"
+            yield Contradiction(("verify",), text, at=("verify",))
+
+
+class CredentialSection(Section):
+    """A credential of any kind. The keys that its provider needs are its kind's own."""
+
+    provider: str
     env: EnvSection = EnvSection()
+
+    def over(self, usual: Policy) -> Policy:
+        """The credential's policy, where `usual` is what `defaults` say."""
+        raise NotImplementedError
+
+    def policy_problems(self, policy: Policy) -> list[str]:
+        """Why that policy can't be held."""
+        return policy.problems()
+
+    def options(self, anchor: Anchor) -> Options:
+        raise NotImplementedError
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        if self.env.key == self.env.base_url:
+            text = "key and base_url must be different variables"
+            yield Contradiction(("env",), text, at=("env",))
 
 
 class FileShape(Section):
@@ -206,7 +237,3 @@ class FileShape(Section):
     defaults: DefaultsSection = DefaultsSection()
     notify: Annotated[Any, BeforeValidator(_later)] = None
     credentials: Any = None
-
-
-PROVIDERS: dict[str, type[OciGenaiSection]] = {"oci-genai": OciGenaiSection}
-LATER_PROVIDERS = ("google", "openai", "static")

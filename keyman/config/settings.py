@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from keyman.core.model import Secret, Spec
 from keyman.core.policy import Policy
@@ -70,6 +70,18 @@ class EnvNames:
     base_url: str = "OPENAI_BASE_URL"
 
 
+class Traits(TypedDict, total=False):
+    """What the core must know of a kind of provider: the members of `Spec` of the same names."""
+
+    slots: tuple[str, ...]
+    key_id: str | None
+    observes: bool
+    claims: bool
+    issues: bool
+    probes: bool
+    revokes: bool
+
+
 @dataclass(frozen=True, slots=True)
 class OciAuth:
     """How keyman itself signs in to Oracle's control plane."""
@@ -102,26 +114,112 @@ class OciGenaiOptions:
     verify: OciVerify
     late_after: timedelta  #: a call without an answer may still take effect so much later
 
+    def traits(self) -> Traits:
+        return {"slots": self.slots, "key_id": self.api_key_id}
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleSource:
+    """Where Google's access tokens come from."""
+
+    kind: str  #: service-account | authorized-user | external-account | impersonate | metadata | …
+    file: Path | None = None  #: for the first three kinds, and there always set
+    target: str | None = None  #: impersonate: whose tokens; this and the rest for that kind only
+    lifetime: timedelta = timedelta(hours=1)
+    delegates: tuple[str, ...] = ()
+    origin: GoogleSource | None = None  #: who impersonates (`from`); there always set
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleEndpoints:
+    """Addresses to ask instead of Google's own."""
+
+    token: str | None = None
+    iam: str | None = None
+    sts: str | None = None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleOptions:
+    project: str | None  #: None only if base_url was given
+    location: str
+    endpoint_id: str
+    base_url: str  #: inference
+    source: GoogleSource
+    scopes: tuple[str, ...]
+    endpoints: GoogleEndpoints
+    quota_project: str | None  #: None: what the source's file says, if it does
+    late_after: timedelta = timedelta(0)  #: a token that comes late takes nothing from anybody
+
+    def traits(self) -> Traits:
+        return {"observes": False, "claims": False, "probes": False, "revokes": False}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenaiVerify:
+    successes: int
+    every: timedelta
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OpenaiOptions:
+    admin_key: Secret | None  #: exactly one of this and the next
+    admin_credential: str | None  #: the credential whose current secret is the admin key
+    key_type: str  #: service-account | admin
+    project_id: str | None  #: this and the next: for service accounts, and there always set
+    service_account_id: str | None
+    base_url: str
+    verify: OpenaiVerify
+    late_after: timedelta  #: a call without an answer may still take effect so much later
+
+    def traits(self) -> Traits:
+        return {"claims": False}
+
+
+@dataclass(frozen=True, slots=True)
+class StaticOptions:
+    base_url: str | None
+    expires_at: datetime | None  #: as somebody told us
+    verify_get: str | None  #: the path below base_url that accepts the secret
+    late_after: timedelta = timedelta(0)  #: nothing is ever asked for
+
+    def traits(self) -> Traits:
+        return {
+            "observes": False,
+            "claims": False,
+            "issues": False,
+            "probes": self.verify_get is not None,
+            "revokes": False,
+        }
+
+
+Options = OciGenaiOptions | GoogleOptions | OpenaiOptions | StaticOptions
+
 
 @dataclass(frozen=True, slots=True)
 class CredentialSettings:
     name: str
     provider: str
     policy: Policy
-    options: OciGenaiOptions
+    options: Options
     env: EnvNames
 
     def spec(self, installation: str) -> Spec:
         """What the core needs to know of it, in the name of this installation."""
-        return Spec(
-            name=self.name,
-            provider=self.provider,
-            policy=self.policy,
-            slots=self.options.slots,
-            key_id=self.options.api_key_id,
-            installation=installation,
-            late=self.options.late_after,
-        )
+        return spec_of(self.name, self.provider, self.policy, self.options, installation)
+
+
+def spec_of(name: str, provider: str, policy: Policy, options: Options, installation: str) -> Spec:
+    return Spec(
+        name=name,
+        provider=provider,
+        policy=policy,
+        installation=installation,
+        late=options.late_after,
+        **options.traits(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

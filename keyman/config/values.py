@@ -1,4 +1,4 @@
-"""What single values look like: durations, windows, names, addresses, Oracle's identifiers.
+"""What single values look like: durations, times, names, addresses, vendors' identifiers.
 
 Each function takes the text as it stands in the file and returns the value, or raises ValueError
 with words that finish the sentence "KEY: …". None of them repeats the text it was given, since
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +33,10 @@ _UNITS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(\S+) ([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2}) (\S+)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
@@ -73,6 +77,19 @@ def some_time(raw: str) -> timedelta:
     if not length:
         raise ValueError("must be more than zero")
     return length
+
+
+def moment(raw: str) -> datetime:
+    """A point in time as RFC 3339 writes it, zone included; in UTC."""
+    found = _MOMENT.fullmatch(raw)
+    if not found:
+        raise ValueError("must be a time such as 2027-01-31T00:00:00Z")
+    if not found[2]:
+        raise ValueError("must end with its zone: Z for UTC, or an offset such as +09:00")
+    try:
+        return datetime.fromisoformat(found[0].upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no time that a calendar and a clock can show") from None
 
 
 def window(raw: str) -> Window:
@@ -152,6 +169,13 @@ def _split(raw: str) -> SplitResult:
     return parts
 
 
+def path(raw: str) -> str:
+    """What is asked for below an address: `/models`, with a query if need be."""
+    if not re.fullmatch(r"/[!-\[\]-~]*", text(raw)) or raw.startswith("//") or "#" in raw:
+        raise ValueError("must be a path such as /models")
+    return raw
+
+
 def loopback(host: str) -> bool:
     """Whether this host name or address can only be this machine."""
     if host == "localhost":
@@ -174,6 +198,7 @@ def matching(pattern: str, wanted: str) -> Callable[[str], str]:
     return check
 
 
+name = matching(NAME.pattern, "must be the name of a credential")
 slot = matching(SLOT.pattern, "must be letters, digits, - and _, beginning with a letter or _")
 variable = matching(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "must be the name of an environment variable")
 credential = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", "must be a systemd credential's name")
@@ -186,4 +211,25 @@ api_key_id = matching(
 compartment_id = matching(
     r"ocid1\.(compartment|tenancy)" + _OCID_REST,
     "must be an OCID (ocid1.compartment.… or ocid1.tenancy.…)",
+)
+
+_PROJECT = r"([a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}"
+project = matching(_PROJECT, "must be a project's id such as my-project, or its number")
+location = matching(
+    r"[a-z]{2,20}(-[a-z]{2,20}[0-9]{1,2})?", "must be a location such as us-central1, or global"
+)
+endpoint_id = matching(
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "must be openapi, or a deployed endpoint's id"
+)
+account = matching(
+    r"[a-z0-9][a-z0-9._-]{0,99}@[a-z0-9][a-z0-9.-]{0,199}|[0-9]{1,30}",
+    "must be a service account's e-mail address, or its number",
+)
+scope = matching(
+    r"https://[a-z0-9.-]{1,100}/[A-Za-z0-9._/-]{0,100}|openid|email",
+    "must be a scope such as https://www.googleapis.com/auth/cloud-platform",
+)
+project_id = matching(r"proj_[A-Za-z0-9_-]{1,100}", "must be a project's id (proj_…)")
+service_account_id = matching(
+    r"[A-Za-z][A-Za-z0-9_-]{0,127}", "must be a service account's id (svc_acct_…)"
 )

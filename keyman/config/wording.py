@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
+
 from keyman.config.schema import Section
 from keyman.config.tree import Path
 
@@ -18,9 +20,9 @@ def words(section: type[Section], path: Path, found: Any, value: object) -> str:
     """The verdict of pydantic in our words; none of them contains the value."""
     kind, context = found["type"], found.get("ctx", {})
     if kind == "extra_forbidden":
-        return "unknown key" + _near_key(str(path[-1]), _section_at(section, path[:-1]))
+        return unknown_key(str(path[-1]), [_section_at(section, path[:-1])])
     if kind in ("literal_error", "enum"):
-        field = _section_at(section, path[:-1]).model_fields[str(path[-1])]
+        field = keys_of(_section_at(section, path[:-1]))[str(path[-1])]
         return one_of(_choices(field.annotation), value)
     if kind == "value_error":
         return str(context["error"])
@@ -65,29 +67,36 @@ def _closest(said: object, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(said[:80].lower(), list(known), n=1)), None)
 
 
-def _near_key(key: str, section: type[Section]) -> str:
-    """The nearest key here, else the nearest in one of the sections within."""
-    here = _near(key, section.model_fields)
+def unknown_key(key: str, sections: Iterable[type[Section]]) -> str:
+    """Of a key that none of these sections has: the nearest here, else the nearest further in."""
+    known = [named for section in sections for named in keys_of(section).items()]
+    here = _near(key, [name for name, _ in known])
     if here:
-        return here
-    for name, described in section.model_fields.items():
-        for inner in _sections(described.annotation):
-            close = _closest(key, inner.model_fields)
+        return f"unknown key{here}"
+    for name, described in known:
+        for inner in sections_of(described.annotation):
+            close = _closest(key, keys_of(inner))
             if close:
-                return f" (did you mean {close}, under {name}?)"
-    return ""
+                return f"unknown key (did you mean {close}, under {name}?)"
+    return "unknown key"
 
 
 def _section_at(section: type[Section], path: Path) -> type[Section]:
     for part in path:
-        section = _sections(section.model_fields[str(part)].annotation)[0]
+        section = sections_of(keys_of(section)[str(part)].annotation)[0]
     return section
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def keys_of(section: type[Section]) -> dict[str, FieldInfo]:
+    """The section's keys as they are written in the file: `from` can't be a name in Python."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def sections_of(annotation: Any) -> list[type[Section]]:
+    """The sections that a key of this type may hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [found for inner in get_args(annotation) for found in _sections(inner)]
+    return [found for inner in get_args(annotation) for found in sections_of(inner)]
 
 
 def _choices(annotation: Any) -> list[str]:

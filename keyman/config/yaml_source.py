@@ -20,7 +20,7 @@ from keyman.config.tree import Node, Path, Problem, Where, dotted
 from keyman.errors import ConfigError
 
 DEPTH_LIMIT = 24
-NODE_LIMIT = 20_000
+NODE_LIMIT = 400_000  # ten thousand credentials of forty values
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 _STRINGS = (None, "!", "tag:yaml.org,2002:str")

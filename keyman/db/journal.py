@@ -140,14 +140,20 @@ class Journal:
         with self._reading() as connection:
             return records.order(connection, order_id)
 
-    def idempotent(self, key: str, name: str, order_id: str, now: datetime) -> str:
+    def idempotent(self, key: str, name: str, wish: str, order_id: str, now: datetime) -> str:
         """The id of the order that this Idempotency-Key stands for: `order_id` if the key is new.
 
+        `wish` tells one wish from another. Raises Conflict if the key was claimed for another one.
         Keys are kept for two days. Claim the key first, then save the order under the answer,
         unless `order` finds it: a crash between the two is then healed by asking again.
         """
         with self._writing() as connection:
-            return meta.claim_key(connection, key, name, order_id, now)
+            return meta.claim_key(connection, key, name, wish, order_id, now)
+
+    def stands_for(self, key: str, name: str, order_id: str) -> None:
+        """From now on a key that was claimed stands for this order: its wish joined another's."""
+        with self._writing() as connection:
+            meta.bind_key(connection, key, name, order_id)
 
     def events(self, name: str | None = None, limit: int = 100) -> list[Event]:
         """The newest so many lines of history, oldest first."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from keyman.clock import new_id
 from keyman.db.sqlite import writing
 from keyman.db.tables import IDEMPOTENCY, META
-from keyman.errors import ConfigError
+from keyman.errors import ConfigError, Conflict
 
 KEYS_LIVE = timedelta(hours=48)  # at least 24 hours are promised
 _INSTALLATION = select(META.c.value).where(META.c.key == "installation")
@@ -57,15 +57,29 @@ def _whereabouts(name: str) -> str:
     return f"whereabouts {name}"
 
 
-def claim_key(connection: Connection, key: str, name: str, order_id: str, now: datetime) -> str:
-    """The order that the key stands for: the first one that claimed it."""
+def claim_key(
+    connection: Connection, key: str, name: str, wish: str, order_id: str, now: datetime
+) -> str:
+    """The order that the key stands for: the first one that claimed it, for the same wish."""
     connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < now - KEYS_LIVE))
-    found = select(IDEMPOTENCY.c.order_id).where(
-        IDEMPOTENCY.c.key == key, IDEMPOTENCY.c.name == name
-    )
-    first: str | None = connection.execute(found).scalar_one_or_none()
-    if first is not None:
-        return first
-    claimed = {"key": key, "name": name, "order_id": order_id, "at": now}
-    connection.execute(insert(IDEMPOTENCY), claimed)
-    return order_id
+    asked = select(IDEMPOTENCY.c.order_id, IDEMPOTENCY.c.wish).where(_key(key, name))
+    found = connection.execute(asked).one_or_none()
+    if found is None:
+        claimed = {"key": key, "name": name, "wish": wish, "order_id": order_id, "at": now}
+        connection.execute(insert(IDEMPOTENCY), claimed)
+        return order_id
+    if found.wish not in (wish, None):  # None: claimed before wishes were kept
+        raise Conflict(
+            "this Idempotency-Key was used for another wish", hint="a new wish takes a new key"
+        )
+    first: str = found.order_id
+    return first
+
+
+def bind_key(connection: Connection, key: str, name: str, order_id: str) -> None:
+    bound = update(IDEMPOTENCY).where(_key(key, name))
+    connection.execute(bound, {"order_id": order_id})
+
+
+def _key(key: str, name: str) -> ColumnElement[bool]:
+    return (IDEMPOTENCY.c.key == key) & (IDEMPOTENCY.c.name == name)

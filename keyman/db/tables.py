@@ -228,4 +228,5 @@ IDEMPOTENCY = Table(
     _required("name", Text, primary_key=True),
     _required("order_id", Text),
     _required("at", Moment, index=True),
+    Column("wish", Text),  # a digest; empty where the key was claimed before there was one
 )

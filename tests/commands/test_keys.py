@@ -193,4 +193,4 @@ def test_a_strangers_secret_is_left_alone(place: Home, sky: Cloud) -> None:
 
 def test_whereabouts_are_remembered_whole(place: Home) -> None:
     one = place.settings.credentials["genai"]
-    assert options_of(json.loads(whereabouts(one))["options"]) == one.options
+    assert options_of(json.loads(whereabouts(one))) == one.options

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keyman.once import do_what_is_due
 from tests.commands.world import Home
 
 
@@ -48,7 +49,7 @@ def test_a_narrow_terminal_loses_columns_and_no_health(place: Home, columns: int
     place.environ |= {"COLUMNS": str(columns), "NO_COLOR": "1"}
     place.edit("  genai:", "  quite-a-long-name:")
     with place.open() as app:
-        app.once()
+        do_what_is_due(app)
     shown = at_a_terminal(place, "status").replace("\r", "").splitlines()
     table = [line for line in shown if line]
     assert len(table) == 2

@@ -31,6 +31,7 @@ from keyman.app import App, open_app
 from keyman.config import Settings, load
 from keyman.errors import Error
 from keyman.lock import COMMAND
+from keyman.once import do_what_is_due
 
 ROOT = Path(__file__).parents[2]
 COMPARTMENT = "ocid1.compartment.oc1..sandbox"
@@ -175,7 +176,7 @@ class Home:
     def start(self) -> str:
         """See the first version through, or whatever is due; returns the key's id."""
         with self.open() as app:
-            app.once()
+            do_what_is_due(app)
             return str(app.desk.status("genai")["key_id"])
 
     def keyman(self, *words: str, stdin: str = "") -> Done:

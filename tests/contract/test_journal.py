@@ -177,10 +177,25 @@ def test_history_is_written_with_its_record_or_not_at_all(journal: Journal) -> N
 
 
 def test_one_key_stands_for_one_order(journal: Journal) -> None:
-    assert journal.idempotent("k", "genai", "o1", NOW) == "o1"
-    assert journal.idempotent("k", "genai", "o2", NOW + timedelta(hours=24)) == "o1"
-    assert journal.idempotent("k", "other", "o3", NOW) == "o3"
-    assert journal.idempotent("k", "genai", "o4", NOW + timedelta(days=3)) == "o4"
+    assert journal.idempotent("k", "genai", "w", "o1", NOW) == "o1"
+    assert journal.idempotent("k", "genai", "w", "o2", NOW + timedelta(hours=24)) == "o1"
+    assert journal.idempotent("k", "other", "w", "o3", NOW) == "o3"
+    assert journal.idempotent("k", "genai", "w", "o4", NOW + timedelta(days=3)) == "o4"
+
+
+def test_a_key_stands_for_the_order_that_its_wish_joined(journal: Journal) -> None:
+    assert journal.idempotent("k", "genai", "w", "o1", NOW) == "o1"
+    assert journal.idempotent("k", "other", "w", "o2", NOW) == "o2"
+    journal.stands_for("k", "genai", "o3")
+    assert journal.idempotent("k", "genai", "w", "o4", NOW) == "o3"
+    assert journal.idempotent("k", "other", "w", "o5", NOW) == "o2"
+
+
+def test_a_key_is_bound_to_the_wish_that_claimed_it(journal: Journal) -> None:
+    assert journal.idempotent("k", "genai", "rotate", "o1", NOW) == "o1"
+    with pytest.raises(Conflict, match="another wish"):
+        journal.idempotent("k", "genai", "revoke", "o2", NOW)
+    assert journal.idempotent("k", "genai", "rotate", "o3", NOW) == "o1"
 
 
 def test_the_installation_keeps_its_name(journal: Journal, url: str) -> None:

@@ -1,0 +1,70 @@
+"""Questions about keyman's own house: SQLite, the store, what nobody looks after any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from keyman import errors
+from keyman.checkup.finding import Finding
+from keyman.config import Settings
+from keyman.config.places import where_to_write
+from keyman.stores.protocol import Store
+
+SAFE_SQLITE = (3, 51, 3)
+
+
+def of_sqlite(version: tuple[int, ...]) -> Iterator[Finding]:
+    """Older ones can corrupt a database in WAL mode when its log is reset."""
+    if version < SAFE_SQLITE:
+        yield Finding(
+            "warning",
+            "old_sqlite",
+            f"SQLite {'.'.join(map(str, version))} can corrupt the journal in rare cases",
+            "pip install pysqlite3, or use a Python built with SQLite 3.51.3 or newer",
+        )
+
+
+def of_store(store: Store, kind: str, key_kind: str) -> Iterator[Finding]:
+    """Does it answer, and what does it protect against?"""
+    try:
+        store.list()
+    except errors.StoreFailed as error:
+        yield Finding("error", "store_failed", error.message, error.hint)
+        return
+    if not store.durable:
+        yield Finding(
+            "warning",
+            "store_forgets",
+            f"the store {kind!r} forgets every secret when keyman stops",
+            "every start fills the standby slots anew; sealed-file and keyring keep them",
+        )
+    if kind == "sealed-file" and key_kind == "file":
+        yield Finding(
+            "info",
+            "key_beside_store",
+            "the store's key lies in a file: copies of the disk that hold both can be read",
+            "it protects copies of the database alone; systemd-credential or keyring protect more",
+        )
+
+
+def of_credentials(settings: Settings) -> Iterator[Finding]:
+    if not settings.credentials:
+        yield Finding(
+            "warning",
+            "no_credentials",
+            "no credentials are configured",
+            where_to_write(settings.source),
+        )
+
+
+def of_the_left(recorded: Iterable[str], settings: Settings) -> Iterator[Finding]:
+    """Credentials that keyman still keeps secrets of, and no longer looks after."""
+    for name in recorded:
+        if name not in settings.credentials:
+            yield Finding(
+                "info",
+                "left",
+                "it left the configuration: nobody rotates it, its secrets are still stored",
+                f"keyman forget {name}, with --revoke if nothing uses it any more",
+                name,
+            )

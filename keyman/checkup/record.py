@@ -1,0 +1,86 @@
+"""Questions that are the same for every kind: does what we rely on still hold, and still work?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from keyman import errors
+from keyman.checkup.finding import Finding, failed
+from keyman.core.model import Credential, Observed, Stage, Verdict
+from keyman.core.situation import Situation
+from keyman.performer import Managed
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What a person can do about it, where that depends on the kind. `{name}` is filled in."""
+
+    refused: str
+    forbidden: str
+    anew: str  #: how to get another secret
+
+
+def look(managed: Managed, c: Credential, now: datetime) -> Observed | Finding | None:
+    """What the provider shows of the keys that matter; a finding if it can't be asked."""
+    try:
+        return managed.provider.observe(Situation(c, None, now).handles, now)
+    except errors.ProviderFailed as error:
+        return failed(error, c.name)
+
+
+def drift(s: Situation) -> Iterator[Finding]:
+    """Where the provider's picture speaks against what we hand out."""
+    for v in s.c.all_at(Stage.CURRENT, Stage.PREVIOUS):
+        against = s.contradiction(v)
+        if against:
+            yield Finding(
+                "error" if v.stage is Stage.CURRENT else "warning",
+                "drift",
+                f"version {v.number} ({v.stage}): {against}",
+                "someone changed it at the provider; keyman replaces what is dead by itself",
+                s.c.name,
+                v.slot,
+            )
+
+
+def inference(managed: Managed, c: Credential, now: datetime, moves: Moves) -> Iterator[Finding]:
+    """Is the current secret accepted where applications use it?"""
+    current = c.current
+    if current is None:
+        return
+
+    def finding(severity: str, code: str, message: str, hint: str) -> Finding:
+        return Finding(severity, code, message, hint.format(name=c.name), c.name, current.slot)
+
+    if current.expired(now):
+        yield finding("error", "expired", f"version {current.number} expired", moves.anew)
+        return
+    try:
+        secret = managed.store.get(c.name, current.number)
+    except errors.StoreFailed as error:
+        yield Finding("error", "store_failed", error.message, error.hint, c.name, current.slot)
+        return
+    if secret is None:
+        if managed.store.durable:  # else only the daemon's own memory has it
+            message = f"the secret of version {current.number} is not in the store"
+            yield finding("error", "secret_missing", message, moves.anew)
+    elif c.spec.probes:
+        said = _verdict(managed.provider.verify(secret), moves)
+        yield from [finding(*said)] if said else []
+
+
+def _verdict(verdict: Verdict, moves: Moves) -> tuple[str, str, str, str] | None:
+    match verdict:
+        case Verdict.REFUSED:
+            what = "inference refuses the current secret (401)"
+            return "error", "refused", what, moves.refused
+        case Verdict.FORBIDDEN:
+            what = "inference knows the current secret but does not let it call the model"
+            return "error", "forbidden", what, moves.forbidden
+        case Verdict.SILENT:
+            what = "inference gave no verdict on the current secret"
+            hint = "check base_url, network.proxy and network.ca_bundle"
+            return "warning", "no_verdict", what, hint
+    return None
