@@ -73,8 +73,7 @@ class App:
         }
         # What may fail comes first: a configuration is taken up whole or not at all.
         records = [(each, self.journal.load(each.spec)[0]) for each in managed.values()]
-        for one in settings.credentials.values():
-            self.journal.remember(one.name, whereabouts(one))
+        self.journal.remember({one.name: whereabouts(one) for one in settings.credentials.values()})
         for gone in set(self.rotator.managed) - set(managed):
             self.publisher.withdraw(gone)
             for address in self.tokens.list(gone):

@@ -75,12 +75,13 @@ def secret(name: str, *, previous: bool = False) -> Secret:
     return found
 
 
-def lookup(name: str, *, stage: str = "current") -> dict[str, Any]:
+def lookup(name: str, *, stage: str = "current", timeout: float = TIMEOUT) -> dict[str, Any]:
     """The object of `keyman get --json` as the agent answers it now; raises as `get` does.
 
-    Nothing that this process holds stands in for an agent that is away.
+    Nothing that this process holds stands in for an agent that is away, and none is waited for
+    longer than `timeout` (seconds).
     """
-    said = _get(_path(name, stage))
+    said = _get(_path(name, stage), timeout)
     if not isinstance(said, dict):
         raise _not_keyman()
     return said
@@ -282,6 +283,10 @@ class _Answer:
         self.keep = headers.get("connection", "").lower() != "close"
 
 
+class Silent(errors.NotRunning):
+    """Somebody took the question and said nothing."""
+
+
 class _Closed(Exception):
     """The agent hung up before it said anything."""
 
@@ -289,10 +294,10 @@ class _Closed(Exception):
 _kept = _local()
 
 
-def _get(path: str) -> Any:
+def _get(path: str, timeout: float) -> Any:
     """Look up over this thread's kept connection, or a new one if that is closed by now."""
     question = _request("GET", path, {"Accept": "application/json"})
-    end = monotonic() + TIMEOUT
+    end = monotonic() + timeout
     paths = socket_paths()
     # Taken out while in use: a signal handler or finalizer that asks meanwhile finds none.
     connection: _Connection | None = _kept.__dict__.pop("connection", None)
@@ -340,7 +345,7 @@ class _Connection:
         try:
             return self._ask(question, end)
         except TimeoutError:
-            raise _nobody("the agent does not answer in time") from None
+            raise Silent("the agent does not answer in time") from None
         except OSError as error:
             raise _nobody(f"the agent broke off: {error.strerror}") from None
 

@@ -156,8 +156,14 @@ class Desk:
         return receipt(self._load(name)[0], kept)
 
     def rejected(self, name: str, version: int, by: str) -> None:
-        """A client says that the provider refused this version: it is examined now."""
-        self._load(name)
+        """A client says that the provider refused this version: it is examined now.
+
+        Raises NotFound for a version that there never was.
+        """
+        credential, _ = self._load(name)
+        if version > max((v.number for v in credential.versions), default=0):
+            hint = f"`keyman status {name}` shows the versions there are"
+            raise errors.NotFound(f"{name} never had a version {version}", hint=hint)
         log.info("%s: version %d reported as rejected by %s", name, version, by)
         self._rotator.report(name, version)
         self.poke(name)

@@ -275,6 +275,9 @@ class Rotator:
         """
         managed = self._managed(name)
         orders.refuse_put(managed.spec)
+        if expires_at is not None and expires_at <= self.clock.now():
+            hint = "give --expires-at, or correct expires_at in the configuration"
+            raise errors.UsageError(f"{name}: {expires_at:%Y-%m-%d} is over already", hint=hint)
         if managed.spec.probes:
             self._must_be_accepted(managed, secret)
         fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()

@@ -102,6 +102,20 @@ def test_the_wheel_carries_package_migrations_example_and_licence(wheel: Path) -
     assert not any("__pycache__" in name for name in names)
 
 
+def test_an_installed_wheel_says_where_its_example_is(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site packages")
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "keyman", "--config", "/nowhere", "list"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site packages")},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+    example = tmp_path / "site packages/keyman/_config.example.yaml"
+    assert example.is_file()
+    assert told.endswith(f": cat '{example}'\n")
+
+
 def test_the_wheel_alone_is_a_working_client(wheel: Path, tmp_path: Path) -> None:
     """As `pip install keyman` does it: no dependency is installed beside it."""
     uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")

@@ -649,3 +649,12 @@ def test_a_wish_that_failed_and_is_over_leaves_nothing_failing() -> None:
     due = replace(c, versions=(replace(CURRENT, expires_at=at(40 * DAY)),))
     assert health(due, QUIET, NOW) == "failing"
     assert health(replace(c, failed_step="observe"), QUIET, NOW) == "failing"
+
+
+def test_what_comes_by_hand_is_put_before_anything_else() -> None:
+    with pytest.raises(errors.UsageError) as made:
+        recorded(Credential(BY_HAND), OrderKind.ROTATE, None)
+    with pytest.raises(errors.NotAdopted) as back:
+        recorded(Credential(BY_HAND), OrderKind.ROLLBACK, None)
+    assert "keyman put" in made.value.hint + back.value.hint
+    assert "adopt" not in made.value.hint + back.value.hint

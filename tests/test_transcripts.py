@@ -30,7 +30,7 @@ import pytest
 from keyman import __version__
 from keyman.cli.get import HELP as GET_HELP
 from keyman.cli.main import COMMANDS, keyman
-from tests.commands.world import GENEROUS, Cloud, Home, cloud, home
+from tests.commands.world import GENEROUS, ROOT, Cloud, Home, cloud, home
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 REWRITE = os.environ.get("KEYMAN_TRANSCRIPTS") == "write"
@@ -76,6 +76,11 @@ class World:
         self.home.configure(api_key_id=key)
         self.home.environ["SECRET"] = secrets["key-one"]
         self._knows(key)
+
+    def partner(self) -> None:
+        """Somebody else's API beside it, whose secrets come by hand."""
+        static = "  partner:\n    provider: static\n    base_url: https://api.example.com/v1\n"
+        self.home.config.write_text(self.home.config.read_text() + static)
 
     def console(self, action: str, slot: str) -> None:
         """A person changes a slot in the provider's console."""
@@ -158,6 +163,7 @@ def typed(line: str, world: World) -> Iterator[str]:
 
 def masked(line: str, world: World) -> str:
     line = line.replace(str(world.home.state), "<home>").replace(str(world.home.folder), "<folder>")
+    line = line.replace(str(ROOT), "<keyman>")
     for pattern, placeholder in MASKS:
         line = re.sub(pattern, placeholder, line)
     return line

@@ -10,6 +10,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
+from keyman.config.places import where_to_write
 from keyman.daemon import harden, run_daemon
 from keyman.errors import Error, NoUsableSecret
 from keyman.once import run_once

@@ -11,6 +11,8 @@ import sys
 from keyman import client
 from keyman.errors import INTERRUPTED, STATUSES, ConfigError, Error, NotRunning, UsageError
 
+PATIENCE = 1.5  # seconds for an answer that an agent has ready
+PATIENCE_IN_ALL = 3.0
 MORE = "keyman get --help"
 HELP = """\
 Usage: keyman [--config FILE] get NAME [--json | --field FIELD] [--previous]
@@ -71,14 +73,21 @@ def _parsed(arguments: list[str]) -> tuple[str, str | None, bool]:
 
 
 def _ask(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
+    left = PATIENCE_IN_ALL
     try:
-        return client.lookup(name, stage="previous" if previous else "current")
+        return client.lookup(name, stage="previous" if previous else "current", timeout=PATIENCE)
+    except client.Silent:
+        left -= PATIENCE
     except NotRunning:
-        return _look(name, previous=previous, config=config)
+        pass  # known at once
+    return _look(name, left, previous=previous, config=config)
 
 
-def _look(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
-    """Nobody where agents usually are: ask where the configuration says, else look ourselves."""
+def _look(name: str, left: float, *, previous: bool, config: str | None) -> dict[str, object]:
+    """Nobody where agents usually are: ask where the configuration says, else look ourselves.
+
+    An agent that is starting, or silent, gets what is `left` of our patience (seconds).
+    """
     try:
         from keyman.cli.configuration import load_settings
         from keyman.cli.reach import daemon_of, refuse_silent_daemon
@@ -90,7 +99,7 @@ def _look(name: str, *, previous: bool, config: str | None) -> dict[str, object]
             hint="start `keyman daemon`, or pip install 'keyman[daemon]'",
         ) from None
     settings = load_settings(config)
-    remote = daemon_of(settings)
+    remote = daemon_of(settings, within=left)
     if remote is not None:
         return remote.lookup(name, previous=previous)
     refuse_silent_daemon(settings)

@@ -11,6 +11,7 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -21,9 +22,10 @@ from keyman.cli import terminal
 from keyman.cli.configuration import load_settings
 from keyman.clock import SystemClock
 from keyman.config import Settings
+from keyman.config.places import where_to_write
 from keyman.core.model import Secret
 from keyman.desk import Entrusted, Wish
-from keyman.errors import Conflict, NotRunning
+from keyman.errors import ConfigError, Conflict, NotAllowed, NotRunning
 from keyman.lock import COMMAND, held_by
 from keyman.telemetry import start_logging
 from keyman.views import Json, time_text
@@ -31,6 +33,7 @@ from keyman.views import Json, time_text
 if TYPE_CHECKING:
     from keyman.app import App
 
+ANSWERS_WITHIN = 2.0  # seconds for what a daemon has ready
 STARTS_WITHIN = 3.0  # seconds that a home which somebody holds gets until its socket answers
 LOOKS_EVERY = 0.1
 CLOCK = SystemClock()
@@ -100,22 +103,43 @@ def looking_at(ctx: click.Context) -> Looked:
 
     Raises NotRunning if a daemon holds the home but doesn't answer.
     """
-    settings = settings_of(ctx, quiet=True)
+    try:
+        settings = settings_of(ctx, quiet=True)
+    except ConfigError as error:
+        return _in_spite_of(error)
     remote = daemon_of(settings)
     if remote is not None:
         return remote
     refuse_silent_daemon(settings)
+    if not settings.credentials:
+        terminal.warn(f"no credentials are configured: {where_to_write(settings.source)}")
     return Onlooker(settings)
 
 
-def daemon_of(settings: Settings) -> Remote | None:
-    """The daemon, if one answers; one that is just starting gets a moment for it."""
-    remote, deadline = Remote(settings), CLOCK.monotonic() + STARTS_WITHIN
-    while not remote.answers():
+def _in_spite_of(mistake: ConfigError) -> Looked:
+    """The daemon that answers where agents usually are: it works by what it read before."""
+    remote = Remote(None)
+    try:
+        answers = remote.answers(ANSWERS_WITHIN)
+    except NotAllowed:
+        answers = False
+    if not answers:
+        raise mistake
+    said = mistake.message.partition("\n")[0].rstrip(":")
+    terminal.warn(f"{said}; the daemon works by what it read before, see `keyman check`")
+    return remote
+
+
+def daemon_of(settings: Settings, *, within: float = STARTS_WITHIN) -> Remote | None:
+    """The daemon, if one answers; one that is starting, or silent, gets so many seconds for it."""
+    remote, deadline = Remote(settings.agent.socket), CLOCK.monotonic() + within
+    while True:
+        left = deadline - CLOCK.monotonic()
+        if remote.answers(max(LOOKS_EVERY, min(left, ANSWERS_WITHIN))):
+            return remote
         if not _silent_daemon(settings) or CLOCK.monotonic() > deadline:
             return None
         CLOCK.sleep(LOOKS_EVERY)
-    return remote
 
 
 def refuse_silent_daemon(settings: Settings) -> None:
@@ -136,17 +160,17 @@ def _silent_daemon(settings: Settings) -> str | None:
 
 
 class Remote:
-    """The daemon, over its socket."""
+    """The daemon, over this socket, or over where agents usually are."""
 
     running = True
 
-    def __init__(self, settings: Settings) -> None:
-        self._socket = str(settings.agent.socket)
+    def __init__(self, socket: Path | None) -> None:
+        self._socket = str(socket) if socket else None
 
-    def answers(self) -> bool:
-        """Whether anybody does. Raises NotAllowed if this user may not ask."""
+    def answers(self, within: float) -> bool:
+        """Whether anybody does in so many seconds. Raises NotAllowed if this user may not ask."""
         try:
-            status, said = self._call("GET", "/healthz", timeout=2)
+            status, said = self._call("GET", "/healthz", timeout=within)
         except NotRunning:
             return False
         client.checked(status, said)

@@ -46,7 +46,7 @@ def show(looked: Looked, name: str | None, *, as_json: bool) -> None:
     if not looked.running:
         terminal.warn("no daemon is running: nothing rotates by itself")
     if not rows:
-        terminal.say("no credentials are configured; config.example.yaml shows how")
+        terminal.say("no credentials are configured")
         return
     _overview(rows)
     if name:

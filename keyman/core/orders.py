@@ -40,12 +40,13 @@ def record(
     Raises Conflict if it contradicts what is under way, NotAdopted, NotFound (no such version)
     or NoUsableSecret (nothing to roll back to).
     """
+    _possible(c, order)
     if not c.versions and (c.spec.key_id or not c.spec.issues):
-        raise NotAdopted(f"{c.name} has no version yet")
+        by_hand = None if c.spec.issues else f"`keyman put {c.name}` takes the first one"
+        raise NotAdopted(f"{c.name} has no version yet", hint=by_hand)
     if not c.versions:
         hint = "the first one is made without an order: `keyman daemon`"
         raise NoUsableSecret(f"{c.name} has no version yet", hint=hint)
-    _possible(c, order)
     now = order.recorded_at
     if order.kind is OrderKind.ROLLBACK:
         c = _instead_of_what_waits(c, now)
@@ -243,9 +244,14 @@ def _promoted(s: Situation, order: Order, current: Version) -> Order:
         to_slot=current.slot,
         promoted_at=current.promoted_at,
         finished_at=current.promoted_at,
-        until=s.overlap_ends(old) if old and old.stage is Stage.PREVIOUS else None,
+        until=_both_work_until(s, old) if old and old.stage is Stage.PREVIOUS else None,
         error=None,
     )
+
+
+def _both_work_until(s: Situation, old: Version) -> datetime | None:
+    """None where nobody switches the old one off."""
+    return s.overlap_ends(old) if s.spec.observes else old.expires_at
 
 
 def _return(s: Situation, order: Order) -> Order:
@@ -304,8 +310,8 @@ def place_to_adopt(c: Credential, slot: str | None, key_id: str | None) -> Place
     """Where the secret in use is said to be. Raises UsageError for what can't be adopted so."""
     spec = c.spec
     if not spec.issues or not spec.observes:
-        how = "gets its tokens itself" if spec.issues else f"`keyman put {c.name}` takes it"
-        raise UsageError(f"{c.name} has nothing to adopt", hint=f"{c.name}: {how}")
+        hint = "it gets its tokens itself" if spec.issues else f"`keyman put {c.name}` takes it"
+        raise UsageError(f"{c.name} has nothing to adopt", hint=hint)
     if not spec.slots:
         if slot or not key_id:
             raise UsageError(f"{c.name} has keys, not slots", hint="name its key with --key-id")

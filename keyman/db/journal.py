@@ -9,7 +9,7 @@ in here, and time is always an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -129,11 +129,18 @@ class Journal:
         with self._reading() as connection:
             return meta.whereabouts(connection, name)
 
-    def remember(self, name: str, whereabouts: str) -> None:
-        """Keep, until the name is forgotten, how its provider is reached. Nothing secret."""
-        if self.whereabouts(name) != whereabouts:
+    def remember(self, whereabouts: Mapping[str, str]) -> None:
+        """Keep, until the names are forgotten, how their providers are reached. Nothing secret."""
+        with self._reading() as connection:
+            changed = {
+                name: said
+                for name, said in whereabouts.items()
+                if meta.whereabouts(connection, name) != said
+            }
+        if changed:
             with self._writing() as connection:
-                meta.remember(connection, name, whereabouts)
+                for name, said in changed.items():
+                    meta.remember(connection, name, said)
 
     def order(self, order_id: str) -> tuple[str, Order] | None:
         """The order, open or finished, and the name of its credential."""

@@ -18,8 +18,8 @@ from typing import NoReturn, Protocol
 
 from keyman import errors
 from keyman.clock import Clock
-from keyman.core.model import KeySeen, Observed, Place, Secret, Spec, Verdict, Version
-from keyman.providers.protocol import Created, Issued, Lookup
+from keyman.core.model import KeySeen, Place, Secret, Spec, Verdict, Version
+from keyman.providers.protocol import Issued, Lookup
 from keyman.vendors.google import Tokens
 from keyman.vendors.google_addresses import Endpoints
 from keyman.vendors.google_sources import Settings

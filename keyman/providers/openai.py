@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +27,7 @@ from keyman.vendors.openai_keys import Found, Intent, Listed
 from keyman.vendors.openai_orphans import Kept
 from keyman.vendors.openai_outcomes import Refused
 from keyman.vendors.openai_scopes import policy_statements
+from keyman.vendors.openai_unanswered import Unanswered
 
 ADMIN = "admin"
 
@@ -49,14 +49,6 @@ class Options(Protocol):
     def base_url(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """A key was asked for, and no answer came: it may be there, or still come to be."""
-
-    attempt: str
-    since: float  #: on the clock that counts from boot
-
-
 class Openai:
     """One credential whose secrets are keys of one service account, or admin keys."""
 
@@ -74,9 +66,8 @@ class Openai:
         self._line = Line(options.base_url, network)
         self._api = AdminApi(self._line, self._family, self._admin_key, spec.name)
         self._kept = Kept()
-        self._unanswered: Unanswered | None = None
-        self._met: str | None = None
-        self._opened, self._opened_boot = clock.now(), clock.boot()
+        self._opened = clock.now()
+        self._unanswered = Unanswered(spec.late.total_seconds(), clock.boot())
 
     # What is there.
 
@@ -86,13 +77,13 @@ class Openai:
         """Look at each key, in one list; one that the list does not show is asked for by itself.
 
         A key that even then is not there is DELETED: unlike others, this API tells so for sure.
-        Settles a call of this process that was never answered; else it changes nothing, since
-        whoever checks looks too.
+        Deletes what a call of this process made that was never answered; else it changes nothing,
+        since whoever checks looks too.
         """
         for handle in handles:
             openai_keys.check_id("id of a key", handle)
         self._kept = self._kept.told(handles)
-        if not handles and self._unanswered is None:
+        if not handles and not self._unanswered:
             return Observed(now, ())
         there = self._api.list()
         self._settle(there)
@@ -140,7 +131,8 @@ class Openai:
         Raises RetryLater while an earlier call may still make one.
         """
         seconds = self._seconds_left(wish)
-        self._take_over(wish)
+        age = (self._opened - wish.requested_at).total_seconds()
+        self._unanswered.meet(wish.attempt, age)
         there, now = self._api.list(), self._clock.now()
         self._settle(there, wish.attempt)
         self._sweep(openai_orphans.of_earlier_wishes(there, self._spec, self._kept, wish, now))
@@ -225,46 +217,30 @@ class Openai:
         return seconds
 
     def _make(self, wish: Version, seconds: int) -> Issued:
-        self._unanswered = Unanswered(wish.attempt, self._clock.boot())
         try:
             made = self._api.make(Intent.of(self._spec, wish).name, seconds)
-        except (errors.Rejected, errors.RetryLater):
-            self._unanswered = None  # a definite no, or never sent
+        except errors.Unknown:
+            self._unanswered.add(wish.attempt, self._clock.boot())
             raise
-        self._unanswered = None
         return Issued(made.secret, made.id, made.mask, made.expires_at)
 
-    # Calls without an answer.
+    def _settle(self, there: tuple[Listed, ...], *wished: str) -> None:
+        """Delete what unanswered calls and these wishes made, and learn what need not be awaited.
 
-    def _take_over(self, wish: Version) -> None:
-        """A wish older than this process may have been asked for by one that died meanwhile."""
-        unmet, self._met = self._met != wish.attempt, wish.attempt
-        if unmet and self._unanswered is None and wish.requested_at < self._opened:
-            self._unanswered = Unanswered(wish.attempt, self._opened_boot)
-
-    def _settle(self, there: tuple[Listed, ...], wished: str | None = None) -> None:
-        """Learn what became of the unanswered call, and delete what it or the wish made.
-
-        It is over once its key was seen and deleted, or when it can't come to anything any more.
+        A key that a list still shows and that is gone when it is to be deleted says nothing.
         """
-        lost = self._unanswered
-        over = lost and self._clock.boot() - lost.since >= self._spec.late.total_seconds()
-        for attempt in {wished, lost.attempt if lost else None}:
-            left = openai_orphans.of_attempt(there, self._spec, self._kept, attempt)
-            came = self._sweep(left)
-            if lost and attempt == lost.attempt and (came or over):
-                self._unanswered = None
+        for attempt in {*self._unanswered, *wished}:
+            came = self._sweep(openai_orphans.of_attempt(there, self._spec, self._kept, attempt))
+            self._unanswered.settle(attempt, self._clock.boot(), came=came)
 
     def _wait_for_the_unanswered(self) -> None:
-        lost = self._unanswered
-        if lost is None:
-            return
-        left = lost.since + self._spec.late.total_seconds() - self._clock.boot()
-        raise errors.RetryLater(
-            "a call that was to make a key got no answer, and may still make one",
-            hint="nothing to do: keyman makes the next one when that can't be any more",
-            retry_after=max(left, 0.001),
-        )
+        left = self._unanswered.left(self._clock.boot())
+        if left > 0:
+            raise errors.RetryLater(
+                "a call that was to make a key got no answer, and may still make one",
+                hint="nothing to do: keyman makes the next one when that can't be any more",
+                retry_after=left,
+            )
 
     def _sweep(self, left: Iterable[Listed]) -> bool:
         """Delete keys; True if one was really there. A list may still show what is gone."""

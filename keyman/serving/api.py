@@ -57,7 +57,12 @@ class Api:
 
         def route(call: str, do: Callable[..., Any], *queries: str) -> None:
             method, path = call.split()
-            routes.add_api_route(path, do, methods=[method], dependencies=[asked.only(*queries)])
+            checks = [asked.only(*queries)]
+            routes.add_api_route(path, do, methods=[method], dependencies=checks)
+            if method == "GET":  # the same without its body, which the server leaves out
+                routes.add_api_route(
+                    path, do, methods=["HEAD"], dependencies=checks, include_in_schema=False
+                )
 
         route("GET /api/v1/secrets/{name}", lookups.secret, "stage", "after", "wait")
         route("POST /api/v1/secrets/{name}/rejected", lookups.rejected)

@@ -18,14 +18,23 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from keyman.errors import STATUSES, Error, NotFound, UsageError
-from keyman.serving.requests import NO_SUCH_NAME, mistakes
+from keyman.errors import STATUSES, Error, NotAllowed, NotFound, UsageError
+from keyman.serving.mistakes import mistakes
+from keyman.serving.requests import NO_SUCH_NAME
 from keyman.serving.snapshot import ASK_AGAIN
 
 log = logging.getLogger("keyman.serving")
 
 # None of our paths ever needs percent-encoding: decoding could only turn one name into another.
 PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/._-]*")
+
+# All that who is not an owner may ask for. What is added to the API is not, unless it is written
+# here as well.
+LOOKING = re.compile(
+    rb"(GET|HEAD) /(healthz|readyz|api/openapi\.json)"
+    rb"|(GET|HEAD) /api/v1/(secrets/[^/]+|credentials(/[^/]+)?)"
+    rb"|POST /api/v1/secrets/[^/]+/rejected"
+)
 
 
 def refusal(error: Error, status: int | None = None) -> JSONResponse:
@@ -72,8 +81,28 @@ def speak_our_shape(app: FastAPI) -> None:
     app.add_exception_handler(Exception, surprise)
 
 
+def _json(scope: Scope) -> Scope:
+    """The request, its body declared as what every body here is: `curl -d` calls it a form."""
+    others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+
+
+def _may(scope: Scope) -> bool:
+    call = b"%s %s" % (scope["method"].encode(), scope["raw_path"])
+    return scope["state"]["owner"] or LOOKING.fullmatch(call) is not None
+
+
+def _only_looking() -> NotAllowed:
+    return NotAllowed(
+        "this user may look up secrets and their status, and nothing else",
+        hint="ask as the user who runs keyman, or as root",
+    )
+
+
 class Shell:
-    """Round the framework: refuses odd paths before routing, and keeps exceptions inside."""
+    """Round the framework: refuses odd paths, and orders of those who may only look, before
+    anything of a request is read; keeps exceptions inside.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -82,7 +111,10 @@ class Shell:
         if scope["type"] == "http" and not PLAIN_PATH.fullmatch(scope["raw_path"]):
             await refusal(NotFound(NO_SUCH_NAME))(scope, receive, send)
             return
+        if scope["type"] == "http" and not _may(scope):
+            await refusal(_only_looking())(scope, receive, send)
+            return
         try:
-            await self._app(scope, receive, send)
+            await self._app(_json(scope), receive, send)
         except Exception:  # noqa: BLE001 answered and logged by `surprise`; the framework raises it again
             log.debug("the answer was sent by the handler of surprises")

@@ -6,11 +6,11 @@ caller wrote, since that may be a secret in the wrong place.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Path, Query, Request, params
-from fastapi.exceptions import RequestValidationError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,6 +28,8 @@ from keyman.errors import NotFound, UsageError
 
 LONGEST_WAIT = timedelta(minutes=5)
 NO_SUCH_NAME = "no credential of that name"
+KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 
 
 def _duration(raw: object) -> timedelta:
@@ -50,6 +52,18 @@ def _moment(raw: object) -> datetime:
 
 def _one_line(raw: str) -> str:
     return values.text(raw) if raw else raw
+
+
+def _key_id(raw: str) -> str:
+    if not KEY_ID.fullmatch(raw):
+        raise ValueError("must be 1 to 255 letters, digits and _ . -")
+    return raw
+
+
+def _key(raw: str | None) -> str | None:
+    if raw is not None and not IDEMPOTENCY_KEY.fullmatch(raw):
+        raise ValueError("must be 1 to 128 printable characters without spaces")
+    return raw
 
 
 async def _name(name: Annotated[str, Path()]) -> str:
@@ -80,10 +94,10 @@ Peer = Annotated[str, Depends(peer)]
 Wait = Annotated[Duration | None, Query(description="how long to wait for news, e.g. 30s")]
 After = Annotated[int | None, Query(ge=0, le=2**53)]
 StageAsked = Annotated[Literal["current", "previous"], Query()]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
+Key = Annotated[str | None, AfterValidator(_key), Header(alias="Idempotency-Key")]
 Reason = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
 Slot = Annotated[str, AfterValidator(values.slot)]
-KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
+KeyId = Annotated[str, AfterValidator(_key_id)]
 Number = Annotated[int, Field(ge=1, le=2**53)]
 
 
@@ -183,20 +197,3 @@ def only(*known: str) -> params.Depends:
             raise UsageError("a query parameter that this call does not have", hint=f"has: {said}")
 
     return params.Depends(check)
-
-
-def mistakes(error: RequestValidationError) -> UsageError:
-    """All that is wrong with a request in one sentence, without repeating any of it."""
-    said = [_mistake(problem) for problem in error.errors()]
-    return UsageError("; ".join(dict.fromkeys(said)), hint="see /api/openapi.json")
-
-
-def _mistake(problem: dict[str, object]) -> str:
-    kind, where = str(problem["type"]), problem["loc"]
-    assert isinstance(where, tuple)
-    if kind == "extra_forbidden":
-        return "the body has a field that this call does not know"
-    if kind == "json_invalid":
-        return "the body is not JSON"
-    place = ".".join(str(part) for part in where[1:]) or f"the {where[0]}"
-    return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"

@@ -36,7 +36,9 @@ log = logging.getLogger("keyman.serving")
 
 
 class Agent:
-    """Serves an Api on a unix socket. The daemon's own uid, root and `allow_uids` may ask."""
+    """Serves an Api on a unix socket. The daemon's own uid and root may ask for anything,
+    `allow_uids` may look up.
+    """
 
     def __init__(
         self,
@@ -46,11 +48,12 @@ class Agent:
         allow_uids: Collection[int] = (),
         limits: Limits | None = None,
     ) -> None:
-        uids = frozenset({os.geteuid(), 0, *allow_uids})
+        owners = frozenset({os.geteuid(), 0})
+        uids = owners | frozenset(allow_uids)
         self._api = api
         self._path = path
-        self._mode = 0o600 if uids <= {os.geteuid(), 0} else 0o666
-        self._gate = Gate(api.snapshot, uids, limits or Limits(connections=_room()))
+        self._mode = 0o600 if uids == owners else 0o666
+        self._gate = Gate(api.snapshot, uids, owners, limits or Limits(connections=_room()))
         self._state = ServerState()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

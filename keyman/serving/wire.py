@@ -49,10 +49,14 @@ class Limits:
 
 @dataclass(slots=True)
 class Gate:
-    """What the connections of one agent share. `uids` may ask; nobody else."""
+    """What the connections of one agent share. `uids` may look up; nobody else may ask at all.
+
+    `owners` among them may do whatever the API offers.
+    """
 
     snapshot: Snapshot
     uids: frozenset[int]
+    owners: frozenset[int] = frozenset()
     limits: Limits = Limits()
     strangers: set[Wire] = field(default_factory=set)
 
@@ -95,7 +99,7 @@ class Wire(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         uid = peer_uid(transport.get_extra_info("socket"))
-        self.app_state = {"peer": uid}
+        self.app_state = {"peer": uid, "owner": uid in self._gate.owners}
         self._allowed = uid in self._gate.uids
         if not self._allowed:
             self._gate.strangers.add(self)

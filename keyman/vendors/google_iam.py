@@ -52,7 +52,7 @@ def base_url(project: str, location: str, endpoint_id: str = "openapi") -> str:
 
 
 def policy_statements(options: Options) -> list[str]:
-    """gcloud commands that allow the credential's principal to call models, and whoever is to
+    """Commands of gcloud that allow the credential's principal to call models, and whoever is to
     impersonate it to do that. What nobody here knows stands there in CAPITALS.
     """
     source, project = options.source, options.project or "PROJECT_ID"

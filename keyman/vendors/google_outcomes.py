@@ -111,8 +111,11 @@ def _life(asked: Asked, answer: Answer, body: dict[str, Any]) -> float | None:
     ends = _time(body.get("expireTime"))
     if ends is None:
         return None
-    # Told as a moment by Google's clock: what is left of it by that clock is what counts by ours.
-    left = (ends - (answer.date or answer.asked_at)).total_seconds()
+    if answer.date is None:
+        return (ends - answer.asked_at).total_seconds()
+    # A moment by Google's clock: what is left of it by that clock counts by ours, but for the
+    # fraction of a second that a date leaves out.
+    left = (ends - answer.date).total_seconds() - 1
     return min(left, asked.seconds)
 
 
@@ -167,12 +170,13 @@ def _json(data: bytes) -> dict[str, Any] | None:
 
 def _seconds(value: object) -> float | None:
     """A number, or the text of one."""
-    numeric = isinstance(value, int | float | str) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
     try:
-        seconds = float(value) if numeric else None
+        seconds = float(value)
     except (ValueError, OverflowError):
         return None
-    return seconds if seconds is not None and seconds <= LONGEST_LIFE_SECONDS else None
+    return seconds if seconds <= LONGEST_LIFE_SECONDS else None
 
 
 def _time(value: object) -> datetime | None:

@@ -38,14 +38,15 @@ class Kept:
         return self.now is not None and handle in self.ever - self.now
 
 
-def of_attempt(
-    listed: Iterable[Listed], spec: Spec, kept: Kept, attempt: str | None
-) -> list[Listed]:
-    """Keys that this wish made and whose secrets were never seen: nobody can have used them."""
+def of_attempt(listed: Iterable[Listed], spec: Spec, kept: Kept, attempt: str) -> list[Listed]:
+    """Keys that this wish made and whose secrets were never seen: nobody can have used them.
+
+    One that the core ever spoke of is that of a version, and not among them.
+    """
     return [
         key
         for key, intent in _ours(listed, spec, kept)
-        if intent.attempt == attempt and key.last_used_at is None
+        if intent.attempt == attempt and key.last_used_at is None and key.id not in kept.ever
     ]
 
 

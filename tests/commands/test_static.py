@@ -125,3 +125,11 @@ def test_keyman_can_forget_it_and_not_revoke_it(place: Home, sandbox: OpenAISand
     assert place.keyman("forget", "partner").status == 0
     with place.open() as app:
         assert app.store.list("partner") == []
+
+
+def test_what_is_over_already_is_not_put(place: Home, sandbox: OpenAISandbox) -> None:
+    value, _ = new_key(sandbox)
+    done = place.keyman("put", "partner", "--expires-at", in_days(-1), stdin=value)
+    assert done.status == 2
+    assert "over already" in done.err
+    assert place.keyman("get", "partner").status == 4

@@ -284,3 +284,15 @@ def test_receipts_are_forgotten_by_age_and_by_number_but_no_open_order(journal: 
     journal.save(replace(crowd, orders=(more,)), None)
     journal.prune(NOW)
     assert [bool(journal.order(i)) for i in ("0", "1", "one more")] == [False, True, True]
+
+
+def test_whereabouts_are_kept_for_many_at_once_and_written_only_if_they_changed(
+    journal: Journal,
+) -> None:
+    journal.remember({"genai": "here", "vertex": "there"})
+    journal.remember({"genai": "here", "vertex": "elsewhere"})
+    assert [journal.whereabouts(name) for name in ("genai", "vertex", "nobody")] == [
+        "here",
+        "elsewhere",
+        None,
+    ]

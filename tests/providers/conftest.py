@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.providers import google_world
 from tests.providers.oci_world import World, world
 
 
@@ -9,4 +10,11 @@ from tests.providers.oci_world import World, world
 def oci() -> Iterator[World]:
     """A kind cloud with no key in it."""
     with world() as made:
+        yield made
+
+
+@pytest.fixture
+def google() -> Iterator[google_world.World]:
+    """A kind Google, with credentials of each kind."""
+    with google_world.world() as made:
         yield made

@@ -18,10 +18,11 @@ import pytest
 
 from keyman import errors
 from keyman.core.model import Place, Secret, State, Verdict
-from keyman.providers.openai import policy_statements
+from keyman.providers import no_secret
+from keyman.providers.openai import Openai, policy_statements
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.openai_behaviour import OpenAIBehaviour
-from tests.providers.openai_world import CANARY, LIFETIME, World, until_done, world
+from tests.providers.openai_world import CANARY, LIFETIME, Network, World, until_done, world
 
 SEEDS = range(40)
 
@@ -511,6 +512,25 @@ def test_the_admin_key_of_another_credential_is_read_at_each_call(ai: World) -> 
         provider.observe((first.handle,), ai.clock.now())
     ai.held["openai-admin"] = Secret(made.value)
     assert provider.observe((first.handle,), ai.clock.now()).keys[0].state == "ACTIVE"
+
+
+def test_a_service_accounts_key_is_never_used_to_manage_keys(ai: World) -> None:
+    made = ai.usual.issue(ai.wish(), None)
+    ai.held[ai.spec.name] = made.secret
+    assert ai.seen(made.handle).state == "ACTIVE"
+
+
+def test_what_cannot_be_read_now_is_asked_for_again_later(ai: World) -> None:
+    """As by whoever opens a provider where no other credential can be read."""
+    provider = Openai(
+        ai.spec,
+        replace(ai.options, admin_key=None, admin_credential="openai-admin"),
+        network=Network(),
+        clock=ai.clock,
+        secret_of=no_secret,
+    )
+    with pytest.raises(errors.RetryLater, match="openai-admin"):
+        provider.list_keys()
 
 
 @pytest.mark.parametrize("given", ["", " ", "sk-admin-x\n", "sk-admin-ö", "sk admin"])

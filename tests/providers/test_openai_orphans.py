@@ -186,11 +186,41 @@ def test_what_a_dead_process_asked_for_is_waited_for_too(ai: World) -> None:
     wish = ai.wish()
     ai.clock.pass_by(1)
     after = ai.provider_with()  # the process that wrote the wish down is gone
-    with pytest.raises(errors.RetryLater, match="may still make one"):
+    ai.clock.pass_by(1)
+    with pytest.raises(errors.RetryLater, match="may still make one") as caught:
         after.issue(wish, None)
+    assert caught.value.retry_after == LATE.total_seconds() - 2
     ai.by_hand(name_of(ai, wish))
     made = after.issue(wish, None)
     assert ai.alive() == [made.handle]
+
+
+def test_processes_that_live_shortly_get_on_all_the_same(ai: World) -> None:
+    """As `keyman daemon --once` does; what an earlier one asked for is watched out for."""
+    wish = ai.wish()
+    ai.late()
+    after = ai.provider_with()
+    made = after.issue(wish, None)
+    after.observe((made.handle,), ai.clock.now())
+    for seconds in (60, LATE.total_seconds()):
+        ai.by_hand(name_of(ai, wish))  # asked for by the one that is gone
+        ai.clock.pass_by(seconds)
+        after.observe((made.handle,), ai.clock.now())
+        assert ai.alive() == [made.handle]
+    foreign, _ = ai.by_hand(name_of(ai, wish))
+    after.observe((made.handle,), ai.clock.now())
+    assert ai.alive() == [made.handle, foreign]
+
+
+def test_a_version_is_no_orphan_whatever_is_watched_out_for(ai: World) -> None:
+    ai.sandbox.faults.add(Fault("lost_after", "CreateApiKey", count=1))
+    wish = ai.wish()
+    with pytest.raises(errors.Unknown):
+        ai.usual.issue(wish, None)
+    made = ai.usual.issue(wish, None)
+    for handles in ((made.handle,), (), ("key_other",)):
+        ai.usual.observe(handles, ai.clock.now())
+        assert ai.alive() == [made.handle]
 
 
 def test_what_a_dead_process_left_is_swept_at_once(ai: World) -> None:
@@ -255,7 +285,6 @@ def test_looking_stops_to_settle_when_nothing_can_come_any_more(ai: World) -> No
         ai.usual.issue(wish, None)
     ai.late()
     ai.usual.observe((), ai.clock.now())
-    assert ai.usual._unanswered is None
     foreign, _ = ai.by_hand(name_of(ai, wish))
     ai.seen(current)
     assert ai.alive() == [current, foreign]
@@ -293,7 +322,8 @@ def test_the_key_of_a_wish_that_was_given_up_goes_with_the_next_one(ai: World) -
     current, _ = served(ai, provider)
     given_up = provider.issue(ai.wish(), None)
     provider.observe((current, given_up.handle), ai.clock.now())
-    provider.verify(given_up.secret)  # it was used, by ourselves
+    ai.clock.pass_by(3700)
+    provider.verify(given_up.secret)  # it was used, by ourselves, and that took long
     provider.observe((current,), ai.clock.now())
     made = provider.issue(ai.wish(), None)
     assert ai.alive() == [current, made.handle]

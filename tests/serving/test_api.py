@@ -339,6 +339,94 @@ def test_a_body_that_is_not_json_is_refused(world: World, raw: bytes) -> None:
     assert world.say(head + raw).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8", None],
+)
+def test_json_is_taken_for_json_whatever_it_is_called(world: World, kind: str | None) -> None:
+    """As plain `curl -d` sends it."""
+    read = posted(world, kind, b'{"version": 7, "now": true}')
+    assert read.startswith(b"HTTP/1.1 202 ")
+    assert [(wish.version, wish.first) for _, wish, _ in world.desk.wishes] == [(7, True)]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data", None])
+@pytest.mark.parametrize("raw", [b"version=7&now=true", b"[7]", b'"7"', b"7", b"{version: 7}"])
+def test_anything_else_is_refused_whatever_it_is_called(
+    world: World, kind: str | None, raw: bytes
+) -> None:
+    assert posted(world, kind, raw).startswith(b"HTTP/1.1 400 ")
+    assert world.desk.wishes == []
+
+
+def posted(world: World, kind: str | None, raw: bytes) -> bytes:
+    """The answer to a revocation with this body."""
+    named = f"Content-Type: {kind}\r\n" if kind else ""
+    head = (
+        "POST /api/v1/credentials/genai/revoke HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"{named}Content-Length: {len(raw)}\r\n\r\n"
+    )
+    return world.say(head.encode() + raw)
+
+
+CREDENTIAL = "/api/v1/credentials/genai"
+INTEGER, SWITCH, OBJECT = (
+    "must be a whole number",
+    "must be true or false",
+    "must be one JSON object",
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "said"),
+    [
+        (f"POST {GENAI}/rejected", {}, "version: is required"),
+        (f"POST {GENAI}/rejected", {"version": "7"}, f"version: {INTEGER}"),
+        (f"POST {GENAI}/rejected", {"version": 7.5}, f"version: {INTEGER}"),
+        (f"POST {GENAI}/rejected", {"version": 0}, "version: must be at least 1"),
+        (f"POST {GENAI}/rejected", {"version": 2**60}, f"version: must be at most {2**53}"),
+        (f"POST {GENAI}/rejected", [], f"the body: {OBJECT}"),
+        (f"POST {GENAI}/rejected", None, "the body: is required"),
+        (f"POST {CREDENTIAL}/rotate", "x", f"the body: {OBJECT}"),
+        (f"POST {CREDENTIAL}/rotate", {"reason": 5}, "reason: must be a text"),
+        (f"POST {CREDENTIAL}/rotate", {"new_key": "yes"}, f"new_key: {SWITCH}"),
+        (f"POST {CREDENTIAL}/forget", {"revoke": 1}, f"revoke: {SWITCH}"),
+        (
+            f"POST {CREDENTIAL}/rotate",
+            {"reason": "a" * 501},
+            "reason: must not be longer than 500 characters",
+        ),
+        (
+            f"POST {CREDENTIAL}/adopt",
+            {"key_id": "../x", "secret": "s"},
+            "key_id: must be 1 to 255 letters, digits and _ . -",
+        ),
+        (
+            f"POST {CREDENTIAL}/revoke",
+            {"version": 7, "all": True},
+            "the body: takes one of version, slot and all",
+        ),
+        (
+            f"POST {CREDENTIAL}/rotate",
+            {"a": 1, "b": 2, "reason": 5},
+            "reason: must be a text; the body has a field that this call does not know",
+        ),
+        (f"GET {GENAI}?stage=pending", None, "stage: must be 'current' or 'previous'"),
+        (f"GET {GENAI}?after=x", None, f"after: {INTEGER}"),
+        (f"GET {GENAI}?after=-1", None, "after: must be at least 0"),
+    ],
+)
+def test_mistakes_are_said_in_plain_words(world: World, call: str, body: object, said: str) -> None:
+    status, _, answer = world.ask(*call.split(), body)
+    assert (status, answer["error"]["message"]) == (400, said)
+
+
+def test_a_key_that_can_be_none_is_said_in_plain_words(world: World) -> None:
+    _, _, answer = world.ask("POST", f"{CREDENTIAL}/rotate", {}, Idempotency_Key="k" * 129)
+    said = "Idempotency-Key: must be 1 to 128 printable characters without spaces"
+    assert answer["error"]["message"] == said
+
+
 def test_the_same_key_gives_the_same_order(world: World) -> None:
     rotate = "/api/v1/credentials/genai/rotate"
     first = world.ask("POST", rotate, {}, Idempotency_Key="one")[2]["order"]
@@ -412,6 +500,26 @@ def test_forget_and_reload(world: World) -> None:
 # Health, odds and ends.
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(GENAI, f"{GENAI}?stage=previous", "/api/v1/secrets/nobody", f"{GENAI}?stage=x"),
+        *("/api/v1/credentials", "/api/v1/credentials/genai", "/healthz", "/readyz"),
+        "/api/openapi.json",
+    ],
+)
+def test_head_is_answered_like_get_without_a_body(world: World, path: str) -> None:
+    asked, told = world.ask("GET", path), world.ask("HEAD", path)
+    assert told == (asked[0], asked[1], "")
+
+
+def test_after_head_the_connection_serves_on(world: World) -> None:
+    head = f"HEAD {GENAI} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    read = world.say(head + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert read.count(b"HTTP/1.1 200 OK") == 2
+    assert secret_of("genai", 7).encode() not in read
+
+
 def test_alive_and_ready(world: World) -> None:
     assert world.ask("GET", "/healthz")[0] == 200
     assert world.ask("GET", "/readyz")[0] == 200
@@ -466,7 +574,8 @@ def test_what_nobody_foresaw_shows_no_trace_and_no_value(
         ("GET", "/api/v1/secrets", 404),
         ("GET", "/api/v1/credentials/", 404),
         ("DELETE", GENAI, 405),
-        ("HEAD", GENAI, 405),
+        ("HEAD", "/api/v1/secrets", 404),
+        ("HEAD", "/api/v1/credentials/genai/rotate", 405),
         ("POST", GENAI, 405),
         ("OPTIONS", GENAI, 405),
         ("GET", "/api/v1/credentials/genai/rotate", 405),

@@ -117,11 +117,79 @@ def test_without_allow_uids_others_do_not_even_reach_the_socket(world: World) ->
     assert asked_by(NOBODY, world.path, CLOSING).strip() == "no way in"
 
 
+LOOKS = (
+    "GET /api/v1/secrets/genai",
+    "GET /api/v1/secrets/genai?stage=previous",
+    "GET /api/v1/secrets/genai?after=6",
+    "GET /api/v1/credentials",
+    "GET /api/v1/credentials/genai",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /api/openapi.json",
+)
+ORDERS = (
+    *(
+        f"POST /api/v1/credentials/genai/{verb}"
+        for verb in (
+            *("rotate", "revoke", "rollback", "activate", "deactivate"),
+            *("adopt", "put", "forget", "whatever-comes-next"),
+        )
+    ),
+    "POST /api/v1/reload",
+    "GET /api/v1/orders/1",
+    "DELETE /api/v1/secrets/genai",
+    "POST /api/v1/secrets/genai",
+    "GET /whatever-comes-next",
+)
+
+
+def asking(call: str, body: bytes = b"") -> bytes:
+    head = f"{call} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body
+
+
 @need_root
-def test_an_order_carries_the_uid_of_who_gave_it(shared: World) -> None:
-    body = "POST /api/v1/credentials/genai/rotate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    assert asked_by(12345, shared.path, body.encode()).startswith("HTTP/1.1 202 ")
-    assert shared.desk.wishes[0][1].by == "uid 12345"
+@pytest.mark.parametrize("call", LOOKS)
+def test_an_allowed_user_may_look(shared: World, call: str) -> None:
+    assert asked_by(12345, shared.path, asking(call)).startswith("HTTP/1.1 200 ")
+
+
+@need_root
+def test_an_allowed_user_may_report_a_refusal(shared: World) -> None:
+    call = asking("POST /api/v1/secrets/genai/rejected", b'{"version": 6}')
+    assert asked_by(12345, shared.path, call).endswith('"quota_project": null}')
+
+
+@need_root
+@pytest.mark.parametrize("call", ORDERS)
+def test_an_allowed_user_may_do_nothing_else(shared: World, call: str) -> None:
+    """Nor learn from the answer what its body would have been good for."""
+    body = b'{"secret": "s", "slot": "key-one"}' if "adopt" in call else b"not JSON"
+    answer = asked_by(12345, shared.path, asking(call, body))
+    head, _, said = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 403 ")
+    assert json.loads(said)["error"] == {
+        "code": "not_allowed",
+        "message": "this user may look up secrets and their status, and nothing else",
+        "hint": "ask as the user who runs keyman, or as root",
+    }
+    assert (shared.desk.wishes, shared.desk.adopted, shared.desk.puts) == ([], [], [])
+    assert shared.reloads == 0
+
+
+def test_who_is_no_owner_may_look_and_not_order(world: World) -> None:
+    """The same without another user at hand: the daemon's own is taken for one."""
+    world.agent._gate.owners = frozenset()
+    assert world.ask("GET", "/api/v1/credentials/genai")[0] == 200
+    assert world.ask("POST", "/api/v1/credentials/genai/rotate", {})[0] == 403
+    assert world.desk.wishes == []
+
+
+@need_root
+def test_root_may_order(shared: World) -> None:
+    call = asking("POST /api/v1/credentials/genai/rotate", b"{}")
+    assert asked_by(0, shared.path, call).startswith("HTTP/1.1 202 ")
+    assert shared.desk.wishes[0][1].by == "uid 0 (root)"
 
 
 @need_root
