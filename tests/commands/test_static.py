@@ -19,6 +19,9 @@ PARTNER = """\
 """
 
 
+SOON = {"expires_soon": [("warning", "partner")]}
+
+
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[OpenAISandbox]:
     made = OpenAISandbox(seed=1)
@@ -74,14 +77,13 @@ def test_a_secret_that_died_is_found(place: Home, sandbox: OpenAISandbox) -> Non
 
 
 @pytest.mark.parametrize(
-    ("days", "found"),
+    ("days", "found", "told"),
     [
-        (15, {}),
-        (13, {"expires_soon": [("warning", "partner")]}),
-        (-1, {"expired": [("error", "partner")]}),
+        *((15, {}, told) for told in ("with the secret", "in the configuration", "later")),
+        *((13, SOON, told) for told in ("with the secret", "in the configuration", "later")),
+        (-1, {"expired": [("error", "partner")]}, "later"),
     ],
 )
-@pytest.mark.parametrize("told", ["with the secret", "in the configuration", "later"])
 def test_its_end_is_announced(
     place: Home, sandbox: OpenAISandbox, days: int, found: dict[str, object], told: str
 ) -> None:

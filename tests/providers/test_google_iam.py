@@ -1,0 +1,122 @@
+"""Addresses of Vertex AI, and the commands that make IAM allow what a credential needs."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from keyman.config.kinds.google import base_url as configured_base_url
+from keyman.sandbox.google_files import SERVICE, TARGET
+from keyman.vendors.google_iam import base_url, policy_statements
+from tests.providers.google_world import Endpoints, Options, Source, World
+
+MIDDLE = "middle@sandbox-project.iam.gserviceaccount.com"
+CREATOR = "--role=roles/iam.serviceAccountTokenCreator"
+
+
+def statements(source: Source, **changes: object) -> list[str]:
+    options = Options(source, Endpoints(), "https://x")
+    return policy_statements(replace(options, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("location", "endpoint", "address"),
+    [
+        (
+            "us-central1",
+            "openapi",
+            "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/"
+            "endpoints/openapi",
+        ),
+        (
+            "global",
+            "openapi",
+            "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi",
+        ),
+        (
+            "europe-west4",
+            "1234567890",
+            "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/"
+            "endpoints/1234567890",
+        ),
+        (
+            "eu",
+            "openapi",
+            "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/endpoints/openapi",
+        ),
+    ],
+)
+def test_where_openai_clients_go(location: str, endpoint: str, address: str) -> None:
+    assert base_url("p", location, endpoint) == address
+    assert configured_base_url("p", location, endpoint) == address
+
+
+def test_a_service_account_needs_to_predict(google: World) -> None:
+    assert statements(google.source("service-account")) == [
+        "gcloud projects add-iam-policy-binding sandbox-project --role=roles/aiplatform.user"
+        f" --member=serviceAccount:{SERVICE}"
+    ]
+
+
+def test_a_person_needs_a_project_that_pays(google: World) -> None:
+    google.rewrite("authorized-user", quota_project_id="payer")
+    said = statements(google.source("authorized-user"))
+    assert said[-1] == (
+        "gcloud projects add-iam-policy-binding payer"
+        " --role=roles/serviceusage.serviceUsageConsumer --member=user:EMAIL"
+    )
+    assert "other" in statements(google.source("authorized-user"), quota_project="other")[-1]
+
+
+def test_an_impersonation_needs_each_of_the_chain(google: World) -> None:
+    source = replace(google.source("impersonate"), delegates=(MIDDLE,))
+    said = statements(source)
+    assert said[0].endswith(f"--role=roles/aiplatform.user --member=serviceAccount:{TARGET}")
+    binding = "gcloud iam service-accounts add-iam-policy-binding"
+    assert said[1:3] == [
+        f"{binding} {MIDDLE} {CREATOR} --member=serviceAccount:{SERVICE}",
+        f"{binding} {TARGET} {CREATOR} --member=serviceAccount:{MIDDLE}",
+    ]
+    assert said[3] == "gcloud services enable iamcredentials.googleapis.com"
+    assert len(said) == 4
+    longer = statements(replace(source, lifetime=timedelta(hours=2)))
+    assert "allow iam.allowServiceAccountCredentialLifetimeExtension" in longer[-1]
+    assert TARGET in longer[-1]
+
+
+def test_a_workload_is_named_by_its_pool(google: World) -> None:
+    source = google.source("external-account")
+    assert f"serviceAccount:{TARGET}" in statements(source)[0]
+    google.rewrite("external-account", service_account_impersonation_url=None)
+    assert (
+        "principalSet://iam.googleapis.com/projects/123456789012/locations/global"
+        "/workloadIdentityPools/sandbox/*"
+    ) in statements(source)[0]
+
+
+@pytest.mark.parametrize("kind", ["metadata", "service-account"])
+def test_what_nobody_here_knows_is_left_to_fill_in(tmp_path: Path, kind: str) -> None:
+    [said] = statements(Source(kind, tmp_path / "none"), project=None)
+    assert "PROJECT_ID" in said
+    assert "serviceAccount:EMAIL" in said
+
+
+def test_default_credentials_are_looked_into(
+    google: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google.files["service-account"]))
+    assert SERVICE in statements(Source("adc"))[0]
+
+
+@pytest.mark.parametrize("hostile", ["a b;reboot", "$(reboot)", "`reboot`", "x\nreboot", "a'b"])
+def test_what_a_file_says_can_do_nothing_in_a_shell(google: World, hostile: str) -> None:
+    google.rewrite("service-account", client_email=hostile, quota_project_id=hostile)
+    for said in statements(google.source("service-account")):
+        words = shlex.split(said)
+        assert len(words) == 6
+        assert f"--member=serviceAccount:{hostile}" in words
+    assert google.asked() == []
