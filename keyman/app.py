@@ -64,6 +64,9 @@ class App:
         )
         self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
         self.publisher = Publisher(self.snapshot, self.clock)
+        # Name → the newest token's number, and how far the wall was ahead of the time since boot
+        # when it came: its end was told by that wall.
+        self._told_by: dict[str, tuple[int, float]] = {}
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -76,6 +79,7 @@ class App:
         self.journal.remember({one.name: whereabouts(one) for one in settings.credentials.values()})
         for gone in set(self.rotator.managed) - set(managed):
             self.publisher.withdraw(gone)
+            self._told_by.pop(gone, None)
             for address in self.tokens.list(gone):
                 self.tokens.drop(*address)
         self.settings = settings
@@ -86,8 +90,13 @@ class App:
 
     def _changed(self, credential: Credential) -> None:
         managed = self.rotator.managed.get(credential.name)
-        if managed is not None:  # else it left the configuration during its turn
-            self.publisher.publish(managed, credential)
+        if managed is None:  # it left the configuration during its turn
+            return
+        if credential.spec.mints:
+            newest = max((v.number for v in credential.versions if v.issued_at), default=0)
+            if self._told_by.get(credential.name, (0,))[0] != newest:
+                self._told_by[credential.name] = newest, self._wall_ahead()
+        self.publisher.publish(managed, credential)
 
     def _secret_of(self, name: str) -> Secret:
         """The current secret of another credential, by the configuration as it is now."""
@@ -118,9 +127,26 @@ class App:
             self.clock.sleep(min(max(pause, 0.01), left))
 
     def clock_set(self, by: timedelta) -> None:
-        """Somebody set the wall clock: what lives for a span goes on living for the rest of it."""
+        """Somebody set the wall clock: what lives for a span goes on living for the rest of it.
+
+        Noticed a moment later: a token that came meanwhile was told its end by the new time.
+        """
         for name in self.names():
+            number, ahead = self._told_by.get(name, (0, None))
+            moved = by.total_seconds() if ahead is None else self._wall_ahead() - ahead
+            if abs(moved) * 2 > abs(by.total_seconds()):
+                self._told_by[name] = number, self._wall_ahead()
+                self._clock_moved(name, timedelta(seconds=moved))
+
+    def _clock_moved(self, name: str, by: timedelta) -> None:
+        try:
             self.rotator.clock_moved(name, by)
+        except errors.Error as error:  # the others' tokens have their ends put right all the same
+            log.error("%s: its token's end does not follow the clock: %s", name, error.message)
+
+    def _wall_ahead(self) -> float:
+        """Seconds from the time since boot to the wall's: the same until somebody sets the wall."""
+        return self.clock.now().timestamp() - self.clock.boot()
 
     def keep_house(self) -> None:
         """Forget old history. Raises StoreFailed if the journal can't be written."""

@@ -41,7 +41,8 @@ LONGEST_WAIT = timedelta(hours=1)
 STOPS_WITHIN = 1.5  # seconds for turns under way to reach their record
 HEARS_WITHIN = 0.2  # seconds until a signal is heard
 TURNS_AT_ONCE = 8
-ALARMS_PER_SECOND = 15
+ALARMS_PER_SECOND = 12
+LATE = timedelta(seconds=0.3)
 HOUSE_EVERY_HOURS = 6
 
 log = logging.getLogger("keyman.daemon")
@@ -89,7 +90,7 @@ class Daemon:
 
     def poke(self, name: str) -> None:
         """Give the credential a turn now."""
-        self._alarm(name, self._clock.now())
+        self._alarm(self.turn, name, self._clock.now())
 
     def poke_all(self) -> None:
         """Give each a turn now, but not all at once: ten thousand tokens are many calls."""
@@ -107,13 +108,21 @@ class Daemon:
     def _in_turn(self, name: str, at: datetime) -> None:
         with self._pacing:
             moment = self._pace.moment(at, self._clock.now())
-        self._alarm(name, moment)
+        self._alarm(self._rung, name, moment)
 
-    def _alarm(self, name: str, at: datetime) -> None:
+    def _rung(self, name: str) -> None:
+        """After a stop, or a suspended night, all alarms ring late and together: queue again."""
+        now = self._clock.now()
+        if now - self._due.get(name, now) > LATE:
+            self._in_turn(name, now)
+        else:
+            self.turn(name)
+
+    def _alarm(self, act: Callable[[str], None], name: str, at: datetime) -> None:
         self._due[name] = at
         if not self._stop.is_set():
             self._scheduler.add_job(
-                self.turn, "date", run_date=at, args=(name,), id=name, replace_existing=True
+                act, "date", run_date=at, args=(name,), id=name, replace_existing=True
             )
 
     def sweep(self) -> None:

@@ -234,7 +234,10 @@ def _leaked(c: Credential, wish: Wish) -> tuple[int, ...]:
     if wish.slot is not None:
         tenant = c.tenant(Place(c.key_id, wish.slot)) if c.key_id else None
         if tenant is None:
-            raise errors.NotFound(f"{c.name}: nothing of ours is in slot {wish.slot!r}")
+            slots = ", ".join(c.spec.slots)
+            shows = f"`keyman status {c.name}` shows what is in them"
+            hint = f"its slots: {slots}; {shows}" if slots else "name a version with --version"
+            raise errors.NotFound(f"{c.name}: nothing of ours is in slot {wish.slot!r}", hint=hint)
         return (tenant.number,)
     current = c.at(Stage.CURRENT)
     if current is None:

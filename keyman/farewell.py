@@ -110,7 +110,11 @@ class Farewell:
         """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet."""
         kept = self._store.list(name)
         if name not in self._journal.names() and not kept:
-            raise errors.NotFound(f"nothing is known of {name!r}")
+            left = set(self._journal.names()) - set(self._rotator.managed)
+            raise errors.NotFound(
+                f"nothing is known of {name!r}",
+                hint=f"known and not configured any more: {', '.join(sorted(left)) or 'none'}",
+            )
         gone = self._revoke(name) if revoke else []
         for _, number in self._store.list(name):
             self._store.drop(name, number)

@@ -9,6 +9,7 @@ from typing import Protocol
 from keyman import errors
 from keyman.clock import Clock
 from keyman.config import CredentialSettings, OpenaiOptions, Settings, StaticOptions
+from keyman.config.places import look_at
 from keyman.core.health import usable
 from keyman.core.model import Secret
 from keyman.db.journal import Journal
@@ -27,7 +28,11 @@ def configured(settings: Settings, name: str) -> CredentialSettings:
 
 
 def open_the_store(settings: Settings, installation: str, *, read_only: bool = False) -> Store:
-    """Where this configuration keeps secrets. Raises StoreFailed, ConfigError."""
+    """Where this configuration keeps secrets. Raises StoreFailed, ConfigError, and NotAllowed if
+    this user may not look there.
+    """
+    if settings.store.kind == "sealed-file":
+        look_at(settings.store.path)
     options = {
         **settings.store.options(),
         "installation": installation,

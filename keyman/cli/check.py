@@ -52,8 +52,4 @@ def _show(findings: list[Json]) -> None:
     errors, warnings = (
         sum(one["severity"] == severity for one in findings) for severity in ("error", "warning")
     )
-    terminal.say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    terminal.say(f"{terminal.counted(errors, 'error')}, {terminal.counted(warnings, 'warning')}")

@@ -218,9 +218,11 @@ def _report(counts: dict[str, Count], spent: float, *, as_json: bool) -> int:
     if as_json:
         terminal.show_json({**total, "credentials": each})
         return 1 if failed else 0
+    rotations, lookups, requests = (
+        terminal.counted(total[f"{what}s"], what) for what in ("rotation", "lookup", "request")
+    )
     terminal.say(
-        f"{total['rotations']} rotations, {total['lookups']} lookups and {total['requests']} "
-        f"requests in {spent:.0f} s: {total['rejected']} rejected"
+        f"{rotations}, {lookups} and {requests} in {spent:.0f} s: {total['rejected']} rejected"
     )
     if total["rotations"] == 0:
         terminal.warn(f"{spent:.0f} s are too short to see a rotation: try --seconds 30")

@@ -73,12 +73,7 @@ class Watch:
 
     def _tell(self, statuses: list[dict[str, Any]]) -> None:
         for one in statuses:
-            slots = ", ".join(
-                f"{slot['name']} {slot['state'] or '?'} {slot['stage'] or '-'}"
-                for slot in one["slots"]
-            )
-            version = (one["current"] or {}).get("version", "-")
-            line = f"{one['name']}: version {version} is current; {slots}"
+            line = f"{one['name']}: {_in_words(one)}"
             if self._said.get(one["name"]) != line:
                 self._said[one["name"]] = line
                 terminal.say(line)
@@ -102,7 +97,8 @@ class Watch:
         head = Text.assemble((one["name"], "bold"), f"  {one['provider']}  ")
         head.append(one["health"], style=terminal.COLOURS.get(one["health"], ""))
         if count:
-            head.append(f"   {count.rotations} rotations, {count.requests} requests, ")
+            rotations = terminal.counted(count.rotations, "rotation")
+            head.append(f"   {rotations}, {terminal.counted(count.requests, 'request')}, ")
             style = "bold red" if count.rejected else "bold green"
             head.append(f"{count.rejected} rejected", style=style)
         return head
@@ -126,6 +122,18 @@ def _only(current: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     seen = {key: current[key] for key in ("version", "expires_at")}
     return [{"name": "-", "state": None, "stage": "current", **seen}]
+
+
+def _in_words(one: dict[str, Any]) -> str:
+    """What is current, and how each slot is, of which some may not be known yet."""
+    current = one["current"]
+    said = f"version {current['version']} is current" if current else "no version is current yet"
+    slots = [
+        " ".join(filter(None, (slot["name"], slot["state"], slot["stage"])))
+        for slot in one["slots"]
+        if slot["state"] or slot["stage"]
+    ]
+    return "; ".join(filter(None, (said, ", ".join(slots))))
 
 
 def _seconds_to(moment: str) -> float:

@@ -143,6 +143,11 @@ def until(moment: str | None, *, date: bool = False) -> str:
     return f"{said} ({at:%Y-%m-%d %H:%MZ})" if date else said
 
 
+def counted(number: int, what: str) -> str:
+    """`1 rotation`, `2 rotations`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def span(length: timedelta) -> str:
     """Two units are enough for a person: 29d 3h, 4m 10s."""
     seconds = int(length.total_seconds())

@@ -1,7 +1,7 @@
 """Where Vertex AI is, and what IAM must allow, as commands to paste. Asks nobody.
 
 Reads a credentials file, if there is one, for the name of the account that commands are about.
-Whatever comes from there is quoted: it ends up in somebody's shell.
+What comes from there is taken only if it looks as it should: it ends up in somebody's shell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from keyman import errors
-from keyman.vendors.google_addresses import account_in
+from keyman.vendors.google_addresses import account_in, check_account
 from keyman.vendors.google_files import CredentialsFile, Info, adc_file
 from keyman.vendors.google_refusals import CREATOR, HOUR, LONG_LIVES
 from keyman.vendors.google_sources import Settings
@@ -21,8 +21,9 @@ from keyman.vendors.google_sources import Settings
 PREDICTS = "roles/aiplatform.user"
 PAYS = "roles/serviceusage.serviceUsageConsumer"  # has serviceusage.services.use
 _POOL = re.compile(
-    r"//iam\.googleapis\.com/(projects/\d+/locations/global/workloadIdentityPools/[^/]+)/"
+    r"//iam\.googleapis\.com/(projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+)/"
 )
+_PROJECT = re.compile(r"[a-z0-9.:-]{1,130}")
 
 
 class Options(Protocol):
@@ -69,14 +70,20 @@ def member(source: Settings) -> str:
         return f"serviceAccount:{source.target}"
     info = _content(source)
     kind = info.get("type")
-    if account := info.get("client_email") or account_in(
-        info.get("service_account_impersonation_url")
-    ):
+    if account := _account_in(info):
         return f"serviceAccount:{account}"
     if kind == "external_account" and (pool := _POOL.match(str(info.get("audience")))):
         return f"principalSet://iam.googleapis.com/{pool[1]}/*"
     person = kind == "authorized_user" or source.kind == "authorized-user"
     return "user:EMAIL" if person else "serviceAccount:EMAIL"
+
+
+def _account_in(info: Info) -> str | None:
+    named = info.get("client_email") or account_in(info.get("service_account_impersonation_url"))
+    try:
+        return check_account(named)
+    except errors.Rejected:
+        return None
 
 
 def _impersonation(source: Settings) -> list[str]:
@@ -118,7 +125,7 @@ def _command(*words: str) -> str:
 
 def _payer(source: Settings) -> str | None:
     found = _content(source).get("quota_project_id")
-    return found if isinstance(found, str) and found else None
+    return found if isinstance(found, str) and _PROJECT.fullmatch(found) else None
 
 
 def _content(source: Settings) -> Info:

@@ -129,9 +129,10 @@ def _legible(asked: Asked, body: dict[str, Any], ends: datetime, life: float) ->
 def _in_between(asked: Asked, status: int) -> errors.RetryLater:
     """A page or a redirect where JSON was to be."""
     return errors.RetryLater(
-        f"{asked.hop} seems to be answered for by somebody else: {status}, and no JSON",
-        hint="a captive portal, or a proxy with a page of its own? sign in there, or set"
-        " network.proxy; keyman asks again",
+        f"{asked.hop} is answered for by somebody else, perhaps a captive portal: {status} without"
+        " JSON",
+        hint="sign in to the network, or let its proxy lead to Google (network.proxy); keyman asks"
+        " again",
     )
 
 

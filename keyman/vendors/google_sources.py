@@ -63,7 +63,10 @@ class Settings(Protocol):
 
 
 def source_of(settings: Settings, endpoints: Endpoints, wire: Wire) -> Source:
-    """The source that the configuration names. Reads and asks nothing yet."""
+    """The source that the configuration names. Reads and asks nothing yet.
+
+    Raises ConfigError for a kind that does not exist.
+    """
     kind = settings.kind
     if kind == "impersonate":
         assert settings.origin, "somebody impersonates"
@@ -75,8 +78,10 @@ def source_of(settings: Settings, endpoints: Endpoints, wire: Wire) -> Source:
         return Metadata(endpoints, wire)
     if kind == "adc":
         return Adc(endpoints, wire)
-    of_file = {each.kind: each for each in _IN_FILES}
-    return of_file[kind](CredentialsFile(Path(settings.file or "")), endpoints, wire)
+    for each in _IN_FILES:
+        if each.kind == kind:
+            return each(CredentialsFile(Path(settings.file or "")), endpoints, wire)
+    raise errors.ConfigError(f"google has no source of kind {kind!r}")
 
 
 class Metadata:

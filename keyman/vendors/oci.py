@@ -226,5 +226,6 @@ def _cannot_sign(error: Exception, identity: Identity) -> errors.ProviderFailed:
         hint = "the service that issues its token does not answer; does keyman run where it should?"
         return errors.RetryLater(what, hint=hint)
     if isinstance(fields := getattr(error, "errors", None), dict):
-        what += f" ({', '.join(sorted(fields))})"
+        wrong = ", ".join(f"{name} is {how}" for name, how in sorted(fields.items()))
+        what = f"cannot sign as {identity}: {wrong}"
     return errors.Rejected(what, hint="compare `auth` in the configuration with what is there")

@@ -7,6 +7,8 @@ bodies and signatures to standard output. Nothing here is retried, and nobody is
 
 from __future__ import annotations
 
+from configparser import ConfigParser
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,23 +125,52 @@ class Identity:
         from oci.signer import load_private_key_from_file
 
         given = self._read_profile(watched)
-        token_file = self._auth.token or given.get("security_token_file")
-        if not token_file:
-            raise errors.Rejected(
-                f"{self} has no security_token_file",
-                hint=f"run `oci session authenticate --profile-name {self._profile}`",
-            )
-        token = _watch(token_file, watched).read_text(encoding="ascii").strip()
-        key_file = str(_watch(given["key_file"], watched))
+        if self._auth.token:
+            given["security_token_file"] = str(self._auth.token)
+        for needed in ("security_token_file", "key_file"):
+            if not given.get(needed):
+                raise self._refusal(f"the profile has no {needed}")
+            if not _watch(given[needed], watched).is_file():
+                raise self._refusal(f"its {needed} {given[needed]} does not exist")
+        token = Path(given["security_token_file"]).expanduser().read_text(encoding="ascii").strip()
+        key_file = str(Path(given["key_file"]).expanduser())
         key = load_private_key_from_file(key_file, given.get("pass_phrase"))
         return {"region": self._region}, SecurityTokenSigner(token, key)
 
     def _read_profile(self, watched: Watched) -> dict[str, Any]:
         from oci.config import from_file
+        from oci.exceptions import ConfigFileNotFound, InvalidKeyFilePath, ProfileNotFound
 
         _watch(self._file, watched)
-        given: dict[str, Any] = from_file(self._file, self._profile)
+        given: dict[str, Any] | None = None
+        with suppress(ConfigFileNotFound, InvalidKeyFilePath, ProfileNotFound):
+            given = from_file(self._file, self._profile)
+        if given is None:
+            raise self._unusable()
         return given
+
+    def _unusable(self) -> errors.Rejected:
+        """Why there is no profile to read, from a look at the file."""
+        file, parser = Path(self._file).expanduser(), ConfigParser(interpolation=None)
+        if not parser.read(file, encoding="utf-8"):
+            try:
+                file.stat()
+            except FileNotFoundError:
+                return self._refusal("the file does not exist")
+            except OSError as error:
+                return self._refusal(f"the file can't be looked at: {error.strerror}")
+            return self._refusal("the file can't be read")
+        if self._profile not in parser:
+            named = [*(["DEFAULT"] if parser.defaults() else []), *parser.sections()]
+            return self._refusal(f"the file has no such profile, only {', '.join(named) or 'none'}")
+        return self._refusal(f"its key_file {parser[self._profile]['key_file']} does not exist")
+
+    def _refusal(self, why: str) -> errors.Rejected:
+        makes = "oci setup config"
+        if self._auth.kind == "session-token":
+            makes = f"oci session authenticate --profile-name {self._profile}"
+        hint = f"`{makes}` makes file, profile and key; or name others in `auth`"
+        return errors.Rejected(f"cannot sign as {self}: {why}", hint=hint)
 
     def _from_instance(self, _: Watched) -> Signing:
         from oci.auth.signers import InstancePrincipalsSecurityTokenSigner

@@ -95,6 +95,25 @@ def test_a_home_that_can_not_be_entered_is_said_in_two_lines(
     assert second == "keyman: hint: ask as the user who runs keyman, or have a grant added"
 
 
+@pytest.mark.parametrize(
+    "words", [("get", "genai"), ("check",), ("daemon", "--once")], ids=" ".join
+)
+def test_a_store_that_can_not_be_reached_is_said_in_two_lines(
+    place: Home, words: tuple[str, ...]
+) -> None:
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    place.config.write_text(place.config.read_text() + f"store: {{path: {elsewhere}/secrets.db}}\n")
+    place.start()
+    elsewhere.chmod(0)
+    try:
+        done = without_rights(place, *words)
+    finally:
+        elsewhere.chmod(0o700)
+    said = f"keyman: error: this user may not look into {elsewhere}: Permission denied"
+    assert (done.status, done.err.splitlines()[0]) == (5, said)
+
+
 def test_a_home_that_can_not_be_entered_is_a_finding_too(place: Home) -> None:
     place.start()
     place.state.chmod(0)

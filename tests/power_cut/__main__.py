@@ -1,7 +1,8 @@
-"""The long run: many lives, some at a time, each on a cloud of its own.
+"""The long run: many lives, some at a time, each on clouds of its own.
 
-    python -m tests.power_cut --kills 200            # about ten minutes on two cores
-    python -m tests.power_cut --seed 17 --kills 10   # one life again, with its seed
+    python -m tests.power_cut --kills 200                  # every kind, about ten minutes
+    python -m tests.power_cut --kills 60 --kind openai     # one kind: oci openai google static all
+    python -m tests.power_cut --seed 17 --kills 10         # one life again, with its seed
 
 Prints what each life came to, and everything that is known of one in which an invariant broke.
 Ends with status 1 if any did.
@@ -15,8 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.power_cut.kinds import ALL, KINDS, by_seed
 from tests.power_cut.life import Report
-from tests.power_cut.runs import KILLS_A_LIFE, run, told
+from tests.power_cut.runs import KILLS_A_LIFE, Wanted, run, told
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,13 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200, help="at least so many")
     parser.add_argument("--seed", type=int, default=1, help="of the first life; the next add one")
     parser.add_argument("--at-once", type=int, default=2, help="lives at a time")
+    parser.add_argument("--kind", choices=(*KINDS, ALL), help="of lives; if not given, by seed")
     options = parser.parse_args(arguments)
     each = min(KILLS_A_LIFE, options.kills)
     seeds = range(options.seed, options.seed + -(-options.kills // each))
+    wanted = [Wanted(seed, options.kind or by_seed(seed), each) for seed in seeds]
     began = time.monotonic()
     reports: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="keyman-cut-") as folder:
-        for report in run(seeds, each, Path(folder), at_once=options.at_once):
+        for report in run(wanted, Path(folder), at_once=options.at_once):
             reports.append(report)
             print(told(report), flush=True)
     print(_summary(reports, time.monotonic() - began))

@@ -1,7 +1,7 @@
 """When to kill: at any time, while starting, or aimed at one call or one record.
 
 Each aim waits for its moment, at most so long, and says what it was; the caller kills at once. An
-aim that provokes a call does what would lead to it: it orders a rotation or switches a slot.
+aim that provokes a call does what would lead to it: it orders a rotation or brings a secret.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.power_cut.outside import Cloud, Keyman
+from tests.power_cut.case import Case
+from tests.power_cut.outside import Keyman
 
 Moment = Callable[["Scene"], str]
 PATIENCE = 7.0  # seconds
-CHANGES = ("RenewApiKey", "RenewApiKey", "SetApiKeyState", "UpdateApiKey")
-OPERATIONS = (*CHANGES, "GetApiKey")
+MORE_PATIENCE = 11.0  # an overlap may have to end first
 SOON = 2.0  # seconds
-PROBE = '"ping"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +25,27 @@ class Scene:
     """What an aim may look at and do."""
 
     keyman: Keyman
-    cloud: Cloud
+    case: Case
     dice: random.Random
     provoke: Callable[[str], None]  # do what will lead to such a call
     rules: list[dict[str, object]]  # the weather; an aimed fault goes first
 
 
-def choose(dice: random.Random, last: Moment | None) -> Moment:
+def choose(dice: random.Random, case: Case, last: Moment | None) -> Moment:
+    """One that this cloud's calls allow for."""
     if last is long_before_the_effect:
         return after_a_while
+    there = case.targets
     moments: list[tuple[int, Moment]] = [
         (25, at_any_time),
         (12, while_starting),
-        (18, after_a_call),
-        (12, before_the_effect),
-        (8, long_before_the_effect),
-        (10, before_the_answer),
+        (18 if there.calls else 0, after_a_call),
+        (12 if there.changes else 0, before_the_effect),
+        (8 if there.changes else 0, long_before_the_effect),
+        (10 if there.calls else 0, before_the_answer),
         (12, at_a_record),
-        (6, while_probing),
+        (6 if there.probe else 0, while_probing),
+        (12 if there.endings else 0, after_a_lost_answer),
     ]
     return dice.choices([m for _, m in moments], [w for w, _ in moments])[0]
 
@@ -61,34 +63,36 @@ def at_any_time(scene: Scene) -> str:
 
 
 def after_a_call(scene: Scene) -> str:
-    operation = scene.dice.choice(OPERATIONS)
+    operation = scene.dice.choice(scene.case.targets.calls)
     scene.keyman.answers_within()
-    seen = len(scene.cloud.log(operation))
+    seen = len(scene.case.cloud.log(operation))
     scene.provoke(operation)
-    came = _wait(lambda: len(scene.cloud.log(operation)) > seen)
+    came = _wait(lambda: len(scene.case.cloud.log(operation)) > seen)
     time.sleep(scene.dice.choice((0.0, 0.0, 0.005, 0.02, 0.05)))
     return f"right after {operation}" if came else f"no {operation} came"
 
 
 def before_the_effect(scene: Scene) -> str:
     """The call hangs at the cloud when power goes, and is carried out a little later."""
-    return _hanging(scene, "seconds", scene.dice.choice(CHANGES), scene.dice.uniform(0.5, 2.0))
+    return _hanging(scene, "seconds", _change(scene), scene.dice.uniform(0.5, 2.0))
 
 
 def long_before_the_effect(scene: Scene) -> str:
     """The call is carried out when the next owner is at work; it is given the time to be."""
-    return _hanging(scene, "seconds", scene.dice.choice(CHANGES), scene.dice.uniform(2.4, 3.1))
+    return _hanging(scene, "seconds", _change(scene), scene.dice.uniform(2.4, 3.1))
 
 
 def before_the_answer(scene: Scene) -> str:
     """The call is carried out; its answer is under way when power goes."""
-    operation = scene.dice.choice(OPERATIONS)
+    operation = scene.dice.choice(scene.case.targets.calls)
     return _hanging(scene, "seconds_after", operation, scene.dice.uniform(0.5, 2.0))
 
 
 def while_probing(scene: Scene) -> str:
     """A probe of a new secret hangs."""
-    return _hanging(scene, "seconds", "ChatCompletions", scene.dice.uniform(0.5, 2.0), PROBE)
+    assert scene.case.targets.probe
+    operation, containing = scene.case.targets.probe
+    return _hanging(scene, "seconds", operation, scene.dice.uniform(0.5, 2.0), containing)
 
 
 def after_a_while(scene: Scene) -> str:
@@ -98,13 +102,65 @@ def after_a_while(scene: Scene) -> str:
     return "after a while"
 
 
-def _hanging(scene: Scene, when: str, operation: str, seconds: float, containing: str = "") -> str:
-    fault = {"effect": "delay", "operation": operation, "containing": containing, "count": 1}
+def after_a_lost_answer(scene: Scene) -> str:
+    """The answer to what was to end a secret is lost; killed at what the journal says of that.
+
+    Nothing was ended where the call itself was lost: whoever takes the loss for success has that
+    in the journal at this moment, before the next turn could hide it.
+    """
+    case, (operation, containing) = scene.case, scene.dice.choice(scene.case.targets.endings)
+    effect = scene.dice.choice(("lost_before", "lost_before", "lost_after"))
+    fault: dict[str, object] = {"effect": effect, "operation": operation, "count": 1}
     scene.keyman.answers_within()
-    scene.cloud.ask("DELETE", "faults")
-    scene.cloud.ask("POST", "faults", [{**fault, when: seconds}, *scene.rules])
+    case.cloud.suffer([{**fault, "containing": containing}])
+    scene.provoke(containing or operation)
+    over = _ended(scene)
+
+    def lost() -> bool:
+        nonlocal over
+        if case.cloud.ask("GET", "faults")[0]["fired"]:
+            return True
+        over = _ended(scene)
+        return False
+
+    if not _wait(lost, MORE_PATIENCE):
+        return f"no {operation} came"
+    _wait(lambda: _ended(scene) != over, SOON)
+    return f"after the {effect} answer of {operation}"
+
+
+def at_a_record(scene: Scene) -> str:
+    """As soon as the journal says something new: between that and whatever follows."""
+    scene.keyman.answers_within()
+    before = scene.keyman.stages(scene.case.name)
+    scene.provoke("")
+    fresh: set[tuple[int, str]] = set()
+    wanted = scene.dice.randint(1, 4)
+
+    def changed() -> bool:
+        fresh.update(scene.keyman.stages(scene.case.name) - before)
+        return len(fresh) >= wanted
+
+    _wait(changed)
+    return f"at the record of {sorted(fresh)}"
+
+
+def _change(scene: Scene) -> str:
+    return scene.dice.choice(scene.case.targets.changes)
+
+
+def _ended(scene: Scene) -> set[tuple[int, str]]:
+    stages = scene.keyman.stages(scene.case.name)
+    return {one for one in stages if one[1] in ("retired", "revoked")}
+
+
+def _hanging(scene: Scene, when: str, operation: str, seconds: float, containing: str = "") -> str:
+    fault: dict[str, object] = {"effect": "delay", "operation": operation, "count": 1}
+    cloud = scene.case.cloud
+    scene.keyman.answers_within()
+    cloud.suffer([{**fault, "containing": containing, when: seconds}, *scene.rules])
     scene.provoke(operation)
-    came = _wait(lambda: bool(scene.cloud.ask("GET", "faults")[0]["fired"]))
+    came = _wait(lambda: bool(cloud.ask("GET", "faults")[0]["fired"]))
     # A call that is to outlive its sender by long is left alone with it for a moment only.
     spent = 0.1 if seconds > SOON else 0.9
     time.sleep(seconds * scene.dice.uniform(0.0, spent) if came else 0.0)
@@ -112,24 +168,8 @@ def _hanging(scene: Scene, when: str, operation: str, seconds: float, containing
     return f"before the {moment} of {operation}" if came else f"no {operation} came"
 
 
-def at_a_record(scene: Scene) -> str:
-    """As soon as the journal says something new: between that and whatever follows."""
-    scene.keyman.answers_within()
-    before = scene.keyman.stages()
-    scene.provoke("RenewApiKey")
-    fresh: set[tuple[int, str]] = set()
-    wanted = scene.dice.randint(1, 4)
-
-    def changed() -> bool:
-        fresh.update(scene.keyman.stages() - before)
-        return len(fresh) >= wanted
-
-    _wait(changed)
-    return f"at the record of {sorted(fresh)}"
-
-
-def _wait(until: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
+def _wait(until: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if until():
             return True

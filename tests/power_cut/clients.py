@@ -1,7 +1,7 @@
 """Applications: they look up and call without a pause, whatever happens to the daemon.
 
 One asks before each call, one relies on what its process holds while nobody answers, and one keeps
-a secret for most of the overlap before it asks again.
+a secret for most of the time that it may before it asks again.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import replace
 
 from keyman import client
-from keyman.errors import Error
-from tests.power_cut.evidence import Called, Evidence, Handed, digest, now
-from tests.power_cut.outside import NAME, OVERLAP, Keyman, Line
+from keyman.errors import Error, NotAdopted, NoUsableSecret
+from tests.power_cut.case import Case
+from tests.power_cut.cloud import Line
+from tests.power_cut.evidence import Called, Handed, Nothing, Reported, digest, now
+from tests.power_cut.outside import Keyman
 
 PAUSE = 0.012  # seconds between two calls of one client
 SLOW_PAUSE = 0.08
@@ -23,12 +25,13 @@ SLOW_PAUSE = 0.08
 class Application(threading.Thread):
     """Calls with whatever `_secret` gives it."""
 
-    def __init__(self, name: str, evidence: Evidence, stop: threading.Event, pause: float) -> None:
+    def __init__(self, name: str, case: Case, stop: threading.Event, pause: float) -> None:
         super().__init__(name=name, daemon=True)
-        self.evidence = evidence
+        self._case = case
+        self.evidence = case.evidence
         self._stopping = stop
         self._pause = pause
-        self._line = Line()
+        self._line = Line(case.model)
 
     def run(self) -> None:
         while not self._stopping.wait(self._pause):
@@ -43,10 +46,12 @@ class Application(threading.Thread):
         """A lookup answered by the agent itself, and noted."""
         asked = now()
         try:
-            found = client.Secret(client.lookup(NAME))
-        except Error:
-            self.evidence.unanswered += 1
+            found = client.Secret(client.lookup(self._case.name))
+        except (NoUsableSecret, NotAdopted) as error:
+            self.evidence.nothing.append(Nothing(self.name, asked, now(), error.message))
             return None
+        except Error:
+            return None  # nobody is there
         seen = (self.name, asked, now(), found.version, digest(found.value), found.expires_at)
         self.evidence.handed.append(Handed(*seen))
         return found
@@ -68,9 +73,9 @@ class Asking(Application):
     """Looks up before every call, and reports some of the refusals that it meets."""
 
     def __init__(
-        self, evidence: Evidence, stop: threading.Event, keyman: Keyman, dice: random.Random
+        self, case: Case, stop: threading.Event, pause: float, keyman: Keyman, dice: random.Random
     ) -> None:
-        super().__init__("asking", evidence, stop, PAUSE)
+        super().__init__("asking", case, stop, pause)
         self._keyman = keyman
         self._dice = dice
 
@@ -79,26 +84,30 @@ class Asking(Application):
 
     def refused(self, secret: client.Secret) -> None:
         if self._dice.random() < 0.2:
-            path = f"/api/v1/secrets/{NAME}/rejected"
-            threading.Thread(target=self._report, args=(path, secret.version), daemon=True).start()
+            told = Reported(now(), secret.version, digest(secret.value))
+            place = len(self.evidence.reported)
+            self.evidence.reported.append(told)
+            threading.Thread(target=self._report, args=(told, place), daemon=True).start()
 
-    def _report(self, path: str, version: int) -> None:
-        self.evidence.reports.append(now())
+    def _report(self, told: Reported, place: int) -> None:
+        path = f"/api/v1/secrets/{self._case.name}/rejected"
         try:
-            self._keyman.call("POST", path, {"version": version})
+            status, _ = self._keyman.call("POST", path, {"version": told.version})
         except Error:
             return  # killed meanwhile; whoever is refused again reports again
+        if status in (200, 202):
+            self.evidence.reported[place] = replace(told, answered=now())
 
 
 class Holding(Application):
     """Uses the client as applications do: it goes on with what it holds while nobody answers."""
 
-    def __init__(self, evidence: Evidence, stop: threading.Event) -> None:
-        super().__init__("holding", evidence, stop, PAUSE)
+    def __init__(self, case: Case, stop: threading.Event, pause: float) -> None:
+        super().__init__("holding", case, stop, pause)
 
     def _secret(self) -> client.Secret | None:
         try:
-            return client.secret(NAME)
+            return client.secret(self._case.name)
         except Error:
             return None
 
@@ -106,8 +115,8 @@ class Holding(Application):
 class Laggard(Application):
     """Keeps a secret for as long as a client may, and then asks for another one."""
 
-    def __init__(self, evidence: Evidence, stop: threading.Event, dice: random.Random) -> None:
-        super().__init__("laggard", evidence, stop, SLOW_PAUSE)
+    def __init__(self, case: Case, stop: threading.Event, dice: random.Random) -> None:
+        super().__init__("laggard", case, stop, SLOW_PAUSE)
         self._dice = dice
         self._held: client.Secret | None = None
         self._until = 0.0
@@ -115,7 +124,8 @@ class Laggard(Application):
     def _secret(self) -> client.Secret | None:
         if self._held is None or time.monotonic() >= self._until:
             self._held = self._ask()
-            self._until = time.monotonic() + OVERLAP * self._dice.uniform(0.5, 0.98)
+            kept_for = self._case.may_be_kept * self._dice.uniform(0.5, 0.98)
+            self._until = time.monotonic() + kept_for
         return self._held
 
     def refused(self, secret: client.Secret) -> None:
@@ -123,11 +133,12 @@ class Laggard(Application):
 
 
 def applications(
-    evidence: Evidence, stop: threading.Event, keyman: Keyman, dice: random.Random
+    case: Case, keyman: Keyman, stop: threading.Event, dice: random.Random, *, beside: int
 ) -> list[Application]:
-    makers: list[Callable[[], Application]] = [
-        lambda: Asking(evidence, stop, keyman, random.Random(dice.random())),
-        lambda: Holding(evidence, stop),
-        lambda: Laggard(evidence, stop, random.Random(dice.random())),
+    """Those of one credential, of which `beside` are used in this life."""
+    pause = PAUSE * beside
+    return [
+        Asking(case, stop, pause, keyman, random.Random(dice.random())),
+        Holding(case, stop, pause),
+        Laggard(case, stop, random.Random(dice.random())),
     ]
-    return [make() for make in makers]

@@ -1,7 +1,7 @@
-"""What was seen during one life: by clients, by people, and by the one who kills.
+"""What was seen of one credential during a life: by clients, by people, and by the one who kills.
 
-Times are this machine's, as are the cloud's. A secret is kept by its SHA-256, which is also how the
-cloud's log names it.
+Times are this machine's, as are the clouds'. A secret is kept by its SHA-256, which is also how the
+clouds' logs name it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,16 @@ class Handed:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """A lookup to which the agent said that there is no usable secret."""
+
+    client: str
+    asked: datetime
+    answered: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Called:
     """A call of inference that the cloud answered."""
 
@@ -40,6 +50,16 @@ class Called:
     ended: datetime
     secret: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A client's report of a refusal; `answered` None: nobody answered it."""
+
+    at: datetime
+    version: int
+    secret: str
+    answered: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +75,24 @@ class Ordered:
     slot: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A secret that a person brought; `version` None: nobody said that it was taken."""
+
+    at: datetime
+    secret: str
+    ends: datetime | None = None
+    answered: datetime | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """One kill -9."""
 
     how: str
     started: datetime
     at: datetime
-    open_versions: int = 0
-    current: int | None = None
-    secret: str | None = None
-    still_on: dict[int, str] = field(default_factory=dict)  # recorded as retired, and taken
-    accepted: bool | None = None
-    inspected: datetime | None = None
 
     def __str__(self) -> str:
         lived = (self.at - self.started).total_seconds()
@@ -75,15 +100,40 @@ class Kill:
 
 
 @dataclass(slots=True)
+class Found:
+    """What lay on the disk after a kill, beside what the cloud took then."""
+
+    kill: Kill
+    at: datetime
+    open_versions: int = 0
+    stored: frozenset[str] = frozenset()  # every secret in the store
+    current: int | None = None  # the version that lookups may be answered with
+    secret: str | None = None
+    accepted: bool | None = None
+    still_on: dict[int, str] = field(default_factory=dict)  # recorded as over, and taken
+
+
+@dataclass(slots=True)
 class Evidence:
     handed: list[Handed] = field(default_factory=list)
+    nothing: list[Nothing] = field(default_factory=list)
     called: list[Called] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
     ordered: list[Ordered] = field(default_factory=list)
+    put: list[Put] = field(default_factory=list)
+    started: list[datetime] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
-    reports: list[datetime] = field(default_factory=list)  # of refusals, by clients
+    found: list[Found] = field(default_factory=list)
+    drifted: list[datetime] = field(default_factory=list)  # hands in the console
     said: list[str] = field(default_factory=list)  # broken already while it went on
-    unanswered: int = 0  # lookups while nobody, or nothing usable, was there
-    drifts: int = 0
 
     def leaked(self) -> set[str]:
         return {order.leaked for order in self.ordered if order.leaked}
+
+    def wishes(self) -> list[datetime]:
+        """When somebody told keyman something that may make it act: an order, or a refusal."""
+        return [*(order.at for order in self.ordered), *(report.at for report in self.reported)]
+
+    def digests(self) -> dict[int, str]:
+        """What was handed out, by version."""
+        return {one.version: one.secret for one in self.handed}

@@ -1,9 +1,9 @@
-"""One life: a fresh home and a fresh cloud, clients and people, so many kills, and rest at the end.
+"""One life: a fresh home and fresh clouds, clients and people, so many kills, and rest at the end.
 
-    python -m tests.power_cut.life --seed 7 --kills 10 --folder /tmp/life
+    python -m tests.power_cut.life --seed 7 --kind openai --kills 10 --folder /tmp/life
 
 Prints one line of JSON and ends with status 0, or 1 if an invariant broke. The seed chooses the
-cloud's answers, weather, aims and people; the machine's own timing is not replayed.
+clouds' answers, weather, aims and people; the machine's own timing is not replayed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tests.power_cut import aims, weather
-from tests.power_cut.clients import applications
-from tests.power_cut.evidence import Evidence, Kill, now
-from tests.power_cut.outside import PEACE, PREFIX, Cloud, Keyman
-from tests.power_cut.people import HEARD_WITHIN, People
-from tests.power_cut.verdict import Change, Judge, rotations, strays
+from tests.power_cut import aims
+from tests.power_cut.case import LINES_SHOWN, Case
+from tests.power_cut.clients import Application, applications
+from tests.power_cut.evidence import Kill, now
+from tests.power_cut.kinds import ALL, KINDS, open_case
+from tests.power_cut.outside import Keyman
+from tests.power_cut.people import People
+from tests.power_cut.verdict import rotations
 
 COMES_TO_REST_WITHIN = 60.0  # seconds
-LINES_SHOWN = 60
 ACCEPTABLE = ("ok",)
 
 
@@ -37,6 +38,7 @@ class Report:
     """What one life came to."""
 
     seed: int
+    kind: str
     kills: int = 0
     rotations: int = 0
     lookups: int = 0
@@ -47,45 +49,48 @@ class Report:
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
     how: list[str] = field(default_factory=list)  # each kill
-    tail: list[str] = field(default_factory=list)  # of the cloud's log and the history, if broken
+    tail: list[str] = field(default_factory=list)  # of the clouds' logs and the history, if broken
+
+
+@dataclass(slots=True)
+class Played:
+    """One case with those who use it and those who give orders for it."""
+
+    case: Case
+    people: People
+    clients: list[Application]
+    rules: list[dict[str, object]] = field(default_factory=list)
 
 
 class Life:
-    def __init__(self, seed: int, kills: int, folder: Path) -> None:
-        self.seed, self.wanted = seed, kills
+    def __init__(self, seed: int, kind: str, kills: int, folder: Path) -> None:
+        self.seed, self.kind, self.wanted = seed, kind, kills
         self.dice = random.Random(f"power cut {seed}")
-        self.evidence = Evidence()
-        self.cloud = Cloud(folder, seed)
-        log_format = self.dice.choice(("text", "json"))
-        self.keyman = Keyman(folder, self.cloud, log_format=log_format)
-        self.keyman.configure()
-        self._aim: aims.Moment | None = None
         self._clients_stop, self._people_stop = threading.Event(), threading.Event()
-        self.people = People(
-            self.keyman,
-            self.cloud,
-            self.evidence,
-            self._people_stop,
-            random.Random(self.dice.random()),
-            calm=seed % 2 == 0,
-        )
+        self._opened: list[Case] = []
+        self.keyman = Keyman(folder, log_format=self.dice.choice(("text", "json")))
+        self._folder = folder
+        self.parts: list[Played] = []
+        self._aim: aims.Moment | None = None
+        self._kills: list[Kill] = []
         os.environ["KEYMAN_SOCKET"] = str(self.keyman.socket)
 
     def run(self) -> Report:
         began = time.monotonic()
-        clients = applications(
-            self.evidence, self._clients_stop, self.keyman, random.Random(self.dice.random())
-        )
-        for thread in (*clients, self.people):
-            thread.start()
+        self._open()
+        for part in self.parts:
+            for thread in (*part.clients, part.people):
+                thread.start()
         for _ in range(self.wanted):
             self._live_and_die()
         self._people_stop.set()
-        self.people.join()
+        for part in self.parts:
+            part.people.join()
         self._come_to_rest()
         self._clients_stop.set()
-        for thread in clients:
-            thread.join()
+        for part in self.parts:
+            for thread in part.clients:
+                thread.join()
         report = self._judged()
         report.seconds = round(time.monotonic() - began, 1)
         return report
@@ -95,84 +100,103 @@ class Life:
         self._clients_stop.set()
         self._people_stop.set()
         self.keyman.kill()
-        self.cloud.stop()
+        for case in self._opened:
+            case.cloud.stop()
+
+    def _open(self) -> None:
+        for kind in KINDS if self.kind == ALL else (self.kind,):
+            self._opened.append(open_case(kind, self._folder, self.seed, self.dice))
+        self._say_what_is_wanted(peaceful=False)
+        for case in self._opened:
+            dice = random.Random(self.dice.random())
+            calm = self.seed % 2 == 0
+            people = People(case, self.keyman, self._people_stop, dice, calm=calm)
+            users = applications(
+                case, self.keyman, self._clients_stop, dice, beside=len(self._opened)
+            )
+            self.parts.append(Played(case, people, users))
+
+    def _say_what_is_wanted(self, *, peaceful: bool) -> None:
+        self.keyman.sections = {case.name: case.section(peaceful=peaceful) for case in self._opened}
+        self.keyman.configure()
 
     # One daemon's life.
 
     def _live_and_die(self) -> None:
         started = now()
+        for part in self.parts:
+            part.case.evidence.started.append(started)
         self.keyman.start()
-        rules = weather.some(self.dice)
-        weather.change(self.cloud, rules)
-        self._aim = aims.choose(self.dice, self._aim)
-        how = self._aim(aims.Scene(self.keyman, self.cloud, self.dice, self._provoke, rules))
+        for part in self.parts:
+            part.rules = part.case.weather(self.dice)
+            part.case.cloud.suffer(part.rules)
+        part = self.dice.choice(self.parts)
+        self._aim = aims.choose(self.dice, part.case, self._aim)
+        how = self._aim(self._scene(part))
         self._alive()
-        kill = Kill(how, started, now())
+        kill = Kill(f"{how} ({part.case.name})" if len(self.parts) > 1 else how, started, now())
         self.keyman.kill()
-        self.evidence.kills.append(kill)
-        self._inspect(kill)
+        self._kills.append(kill)
+        self._find(kill, part.case)
+
+    def _scene(self, part: Played) -> aims.Scene:
+        def provoke(what: str) -> None:
+            part.case.provoke(part.people, what, self.dice)
+
+        return aims.Scene(self.keyman, part.case, self.dice, provoke, part.rules)
+
+    def _find(self, kill: Kill, aimed_at: Case) -> None:
+        """What lies on the disk now; then, in most lives, somebody takes a moment to start."""
+        if self._aim is aims.after_a_lost_answer:
+            time.sleep(aimed_at.heard_within + 0.1)  # else nothing could be said of it yet
+        for part in self.parts:
+            part.case.evidence.kills.append(kill)
+            part.case.inspect(kill, self.keyman.at_rest(part.case.name))
         soon = self._aim is aims.long_before_the_effect
         time.sleep(0.0 if soon else self.dice.choice((0.0, 0.0, 0.1, 0.5, 1.5)))
 
     def _alive(self) -> None:
         if self.keyman.ended is not None:
-            self.evidence.said.append(f"the daemon ended by itself, status {self.keyman.ended}")
+            self._say(f"the daemon ended by itself, status {self.keyman.ended}")
 
-    def _provoke(self, operation: str) -> None:
-        if operation == "SetApiKeyState" and self.dice.random() < 0.6:
-            self.people.switch()
-        else:
-            self.people.rotate()
-
-    def _inspect(self, kill: Kill) -> None:
-        """What a fresh process finds on the disk now, beside what the cloud takes now."""
-        resting = self.keyman.at_rest()
-        if resting is None:
-            return
-        taken, kill.inspected = self.cloud.accepted(), now()
-        versions, secrets = resting.record.versions, resting.secrets
-        kill.open_versions = sum(v.stage in ("requested", "pending") for v in versions)
-        kept = {v.attempt for v in versions if v.stage not in ("retired", "revoked")}
-        kill.still_on = {
-            v.number: secrets[v.number]
-            for v in versions
-            if v.stage == "retired" and v.attempt not in kept and secrets.get(v.number) in taken
-            if v.retired_at and (kill.inspected - v.retired_at).total_seconds() > HEARD_WITHIN
-        }
-        current = resting.record.current
-        if current is None or current.dead_at or current.compromised:
-            return
-        kill.current, kill.secret = current.number, secrets.get(current.number)
-        kill.accepted = kill.secret in taken
+    def _say(self, what: str) -> None:
+        self.parts[0].case.evidence.said.append(what)
 
     # Rest.
 
     def _come_to_rest(self) -> None:
         """No more kills, faults or people: lifetimes become long, and everything is settled."""
-        weather.change(self.cloud, [])
-        self.keyman.configure(policy=PEACE)
+        for part in self.parts:
+            part.case.cloud.suffer([])
+            part.case.make_peace()
+            part.case.evidence.started.append(now())
+        self._say_what_is_wanted(peaceful=True)
         self.keyman.start()
         if not self.keyman.answers_within():
             self._alive()
-            self.evidence.said.append("L: the daemon does not answer after the last kill")
+            self._say("L: the daemon does not answer after the last kill")
             return
-        self.people.repeat_what_got_no_answer()
+        for part in self.parts:
+            part.people.repeat_what_got_no_answer()
         deadline = time.monotonic() + COMES_TO_REST_WITHIN
-        missing = ["nothing was looked at"]
-        while missing and time.monotonic() < deadline:
+        restless = list(self.parts)
+        while restless and time.monotonic() < deadline:
             time.sleep(0.5)
-            self.people.care()
-            self.people.hold_them_to_their_word()
-            missing = self._missing()
-        self.evidence.said += [
-            f"L: no rest within {COMES_TO_REST_WITHIN:.0f} s: {m}" for m in missing
-        ]
+            for part in self.parts:
+                part.people.care()
+                part.people.hold_them_to_their_word()
+            restless = [part for part in self.parts if self._missing(part.case)]
+        for part in restless:
+            part.case.evidence.said += [
+                f"L: no rest within {COMES_TO_REST_WITHIN:.0f} s: {m}"
+                for m in self._missing(part.case)
+            ]
         self._alive()
         self.keyman.kill()
 
-    def _missing(self) -> list[str]:
+    def _missing(self, case: Case) -> list[str]:
         """What is not yet as it should be."""
-        status = self.keyman.status()
+        status = self.keyman.status(case.name)
         if status is None:
             return ["nobody answers"]
         said = []
@@ -180,107 +204,82 @@ class Life:
             said.append(f"health {status['health']}: {status['last_error']}")
         if status["order"]:
             said.append(f"order {status['order']['kind']} is {status['order']['state']}")
-        open_ones = {v for v in self.keyman.stages() if v[1] in ("requested", "pending")}
-        said += [f"version {number} is {stage}" for number, stage in open_ones]
-        return said + self._not_as_the_cloud_has_it(status)
-
-    def _not_as_the_cloud_has_it(self, status: dict[str, Any]) -> list[str]:
-        handed = self.evidence.handed[-1] if self.evidence.handed else None
-        truth, taken = self.cloud.truth(), self.cloud.accepted()
-        said = [f"I6: {s[:8]} leaked and lives" for s in self.evidence.leaked() & taken]
+        stages = self.keyman.stages(case.name)
+        begun = {v for v in stages if v[1] in ("requested", "pending")}
+        said += [f"version {number} is {stage}" for number, stage in begun]
+        taken = case.taken()
+        said += [f"I6: {s[:8]} leaked and lives" for s in case.evidence.leaked() & taken]
+        handed = case.evidence.handed[-1] if case.evidence.handed else None
         if handed is None or (now() - handed.answered).total_seconds() > 2:
             return [*said, "no lookup is answered"]
         if handed.secret not in taken:
             said.append(f"version {handed.version} is handed out and refused")
-        home = next((key for key in truth if key["id"] == status["key_id"]), None)
-        if home is None:
-            return [*said, f"{status['key_id']} is not a key of the cloud's"]
-        states = {slot["keyName"]: slot["state"] for slot in home["slots"]}
-        shown = {slot["name"]: slot["state"] for slot in status["slots"]}
-        if states != shown:
-            said.append(f"I10: slots are {states}, shown as {shown}")
-        current = (status["current"] or {}).get("slot")
-        in_it = next((s["sha256"] for s in home["slots"] if s["keyName"] == current), None)
-        if in_it != handed.secret:
-            said.append(f"{current} does not hold what is handed out")
-        return said + [
-            f"{s[:8]} is still taken" for s in self._unexplained_strays(truth, handed.secret)
-        ]
-
-    def _unexplained_strays(self, truth: list[dict[str, Any]], current: str) -> set[str]:
-        wanted_on = {order.slot for order in self.evidence.ordered if order.verb == "activate"}
-        switched_on = {
-            line["secret_before"]
-            for line in self.cloud.log("SetApiKeyState")
-            if line["wanted"] == "ACTIVE"
-            and (line["actor"] == "console" or line["slot"] in wanted_on)
-        }
-        return strays(truth, current, self.evidence) - switched_on
+        return said + case.not_as_the_cloud_has_it(status)
 
     # Judgement.
 
     def _judged(self) -> Report:
-        evidence, log = self.evidence, self.cloud.log()
-        judge = Judge(evidence, log, self.cloud.ask("GET", "behaviour"))
-        broken = [*judge.broken(), *self._log_speaks_of_bugs(), *self._secrets_in_files()]
-        return Report(
-            self.seed,
-            kills=len(evidence.kills),
-            rotations=rotations(evidence.handed),
-            lookups=len(evidence.handed),
-            requests=len(evidence.called),
-            explained_refusals=judge.explained_refusals,
-            orders=len(evidence.ordered),
-            drifts=evidence.drifts,
-            broken=list(dict.fromkeys(broken)),
-            how=[str(kill) for kill in evidence.kills],
-            tail=self._tail(log) if broken else [],
-        )
+        report = Report(self.seed, self.kind, kills=len(self._kills))
+        report.broken = self._log_speaks_of_bugs()
+        report.how = [str(kill) for kill in self._kills]
+        for part in self.parts:
+            self._judge(part.case, report)
+        if report.broken:
+            for part in self.parts:
+                report.tail += self._tail(part.case)
+        return report
+
+    def _judge(self, case: Case, report: Report) -> None:
+        evidence, judge = case.evidence, case.judge()
+        files = self.keyman.places_with(case.needles())
+        broken = [*judge.broken(), *(f"I9: a secret lies in {name}" for name in files)]
+        tag = f"{case.name}: " if len(self.parts) > 1 else ""
+        report.broken += [f"{tag}{one}" for one in dict.fromkeys(broken)]
+        report.rotations += rotations(evidence.handed)
+        report.lookups += len(evidence.handed)
+        report.requests += len(evidence.called)
+        report.explained_refusals += judge.explained_refusals
+        report.orders += len(evidence.ordered) + len(evidence.put)
+        report.drifts += len(evidence.drifted)
 
     def _log_speaks_of_bugs(self) -> list[str]:
         lines = self.keyman.log_file.read_text(errors="replace").splitlines()
         bad = ("AssertionError", "unforeseen", "Traceback", "no rest after", "has ended")
         return [f"W: {line[:300]}" for line in lines if any(word in line for word in bad)]
 
-    def _secrets_in_files(self) -> list[str]:
-        files = [self.keyman.log_file, *self.keyman.home.rglob("*")]
-        return [
-            f"I9: a secret lies in {path.name}"
-            for path in files
-            if path.is_file() and PREFIX.encode() in path.read_bytes()
-        ]
-
-    def _tail(self, log: list[dict[str, Any]]) -> list[str]:
-        ours = [str(Change.read(line)) for line in log if line["operation"] != "GetApiKey"]
+    def _tail(self, case: Case) -> list[str]:
         orders = [
             f"{o.at:%H:%M:%S.%f} {o.verb} {o.body} {'' if o.answered else '(no answer)'}"
             f" {(o.leaked or '')[:8]}"
-            for o in self.evidence.ordered
+            for o in case.evidence.ordered
         ]
+        orders += [f"{p.at:%H:%M:%S.%f} put {p.secret[:8]}: {p.version}" for p in case.evidence.put]
         first: dict[int, str] = {}
-        for one in self.evidence.handed:
+        for one in case.evidence.handed:
             first.setdefault(one.version, f"{one.answered:%H:%M:%S.%f} {one.secret[:8]}")
         return [
-            "-- versions when first handed out",
+            f"-- {case.name}: versions when first handed out",
             *(f"{version}: {said}" for version, said in first.items()),
             "-- orders",
-            *orders[-LINES_SHOWN:],
+            *sorted(orders)[-LINES_SHOWN:],
             "-- the cloud's log",
-            *ours[-LINES_SHOWN:],
+            *case.log_lines()[-LINES_SHOWN:],
             "-- history",
-            *self.keyman.history(LINES_SHOWN),
+            *self.keyman.history(case.name, LINES_SHOWN),
         ]
 
 
 def _end_with_parent() -> None:
     """If whoever started this life goes away, so do all its processes."""
     sys.stdin.read()
-    os.killpg(0, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(0, signal.SIGKILL)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--kind", choices=(*KINDS, ALL), required=True)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--bound-to-stdin", action="store_true", help="end when it is closed")
@@ -288,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.bound_to_stdin:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     options.folder.mkdir(parents=True, exist_ok=True)
-    life = Life(options.seed, options.kills, options.folder)
+    life = Life(options.seed, options.kind, options.kills, options.folder)
     try:
         report = life.run()
     finally:

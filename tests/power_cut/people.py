@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from keyman import client
 from keyman.errors import Error
-from tests.power_cut.evidence import Evidence, Ordered, digest, now
-from tests.power_cut.outside import NAME, Cloud, Keyman, RefusedByConsoleError
+from tests.power_cut.case import Case
+from tests.power_cut.cloud import RefusedByConsoleError
+from tests.power_cut.evidence import Ordered, Put, digest, now
+from tests.power_cut.outside import Keyman
 
 STUCK = ("at-risk", "down")
-HEARD_WITHIN = 0.5  # seconds in which all of the cloud has heard of a revocation
+BY_HAND = "put"
 
 
 class People(threading.Thread):
@@ -25,37 +28,40 @@ class People(threading.Thread):
 
     def __init__(
         self,
+        case: Case,
         keyman: Keyman,
-        cloud: Cloud,
-        evidence: Evidence,
         stop: threading.Event,
         dice: random.Random,
         *,
         calm: bool,
     ) -> None:
         super().__init__(name="people", daemon=True)
-        self._keyman, self._cloud, self._evidence = keyman, cloud, evidence
+        self._case, self._keyman, self._evidence = case, keyman, case.evidence
         self._stopping, self._dice, self._calm = stop, dice, calm
         self._orders = 0
         self._was_ill = False
         self._revocations: dict[str, str] = {}  # orders under way, and what is to be destroyed
         self._one_at_a_time = threading.Lock()
+        self._putting = threading.Lock()
 
     def run(self) -> None:
-        acts: list[tuple[int, Callable[[], None]]] = [
-            (30, self.rotate),
-            (14, self._roll_back),
-            (12, self.switch),
-            (8, self._reload),
-            (7, lambda: self._revoke(first=False)),
-            (4, lambda: self._revoke(first=True)),
-            (4, self._revoke_the_previous),
-            (0 if self._calm else 25, self._drift),
-        ]
-        weights = [weight for weight, _ in acts]
+        known: dict[str, Callable[[], None]] = {
+            "rotate": self.rotate,
+            "rollback": self._roll_back,
+            "switch": self.switch,
+            "reload": self._reload,
+            "revoke": self.revoke,
+            "revoke now": lambda: self._revoke_stage("current", first=True),
+            "revoke previous": self._revoke_the_previous,
+            BY_HAND: self.put,
+            "drift": self._drift,
+        }
+        wishes = dict(self._case.wishes)
+        wishes["drift"] = 0 if self._calm else wishes.get("drift", 0)
+        acts, weights = [known[wish] for wish in wishes], list(wishes.values())
         while not self._stopping.wait(self._dice.uniform(0.5, 3.0)):
-            self._dice.choices([act for _, act in acts], weights)[0]()
             self.care()
+            self._dice.choices(acts, weights)[0]()
             self.hold_them_to_their_word()
 
     # Orders.
@@ -64,10 +70,13 @@ class People(threading.Thread):
         self._order("rotate", {"reason": "people"})
 
     def care(self) -> None:
-        """Whoever sees that no slot can be filled any more orders a new key, as the hint says."""
-        status = self._keyman.status()
+        """Whoever sees that nothing helps any more does what the hint says."""
+        status = self._keyman.status(self._case.name)
         ill = status is not None and status["health"] in STUCK and not status["order"]
-        if ill and self._was_ill:
+        if BY_HAND in self._case.wishes:
+            if ill:
+                self.put()
+        elif ill and self._was_ill:
             self._order("rotate", {"new_key": True})
         self._was_ill = ill
 
@@ -78,15 +87,15 @@ class People(threading.Thread):
         slot = self._dice.choice(("key-one", "key-two"))
         self._order(self._dice.choice(("activate", "deactivate")), {"slot": slot}, slot=slot)
 
-    def _revoke(self, *, first: bool) -> None:
-        self._revoke_stage("current", first=first)
+    def revoke(self) -> None:
+        self._revoke_stage("current", first=False)
 
     def _revoke_the_previous(self) -> None:
         self._revoke_stage("previous", first=self._dice.random() < 0.3)
 
     def _revoke_stage(self, stage: str, *, first: bool) -> None:
         try:
-            found = client.lookup(NAME, stage=stage)
+            found = client.lookup(self._case.name, stage=stage)
         except Error:
             return  # nothing is handed out that could leak
         body: dict[str, object] = {"version": found["version"], "now": first}
@@ -102,7 +111,7 @@ class People(threading.Thread):
     ) -> None:
         with self._one_at_a_time:
             self._orders += 1
-            key, at = f"order-{self._orders}", now()
+            key, at = f"{self._case.name}-{self._orders}", now()
             # Noted before it is sent: what follows from it may be seen before its answer.
             place = len(self._evidence.ordered)
             order = Ordered(at, verb, body, key, answered=False, leaked=leaked, slot=slot)
@@ -110,12 +119,11 @@ class People(threading.Thread):
             outcome = self._send(order)
             if outcome is not None:
                 kept = leaked if outcome < 400 else None
-                done = Ordered(at, verb, body, key, answered=True, leaked=kept, slot=slot)
-                self._evidence.ordered[place] = done
+                self._evidence.ordered[place] = replace(order, answered=True, leaked=kept)
 
     def _send(self, order: Ordered) -> int | None:
         """The status; None if nobody answered. A revocation's receipt is asked for later on."""
-        path = f"/api/v1/credentials/{NAME}/{order.verb}"
+        path = f"/api/v1/credentials/{self._case.name}/{order.verb}"
         try:
             status, said = self._keyman.call("POST", path, order.body, Idempotency_Key=order.key)
         except Error:
@@ -140,9 +148,40 @@ class People(threading.Thread):
             if said.get("state") != "done":
                 continue
             del self._revocations[order]
-            time.sleep(HEARD_WITHIN)
-            if secret in self._cloud.accepted():
+            time.sleep(self._case.heard_within)
+            if secret in self._case.taken():
                 self._evidence.said.append(f"I6: {secret[:8]} was revoked, says {order}, and lives")
+
+    # By hand.
+
+    def put(self) -> None:
+        """Bring a new secret; one in a few ends soon, while people are about."""
+        if not self._putting.acquire(blocking=False):
+            return  # somebody is at it
+        try:
+            self._bring(self._case.fresh_secret())
+        finally:
+            self._putting.release()
+
+    def put_beside(self) -> None:
+        """The same without waiting for what comes of it."""
+        threading.Thread(target=self.put, daemon=True).start()
+
+    def _bring(self, secret: str) -> None:
+        ends = None
+        if self._dice.random() < 0.2 and not self._stopping.is_set():
+            ends = now() + timedelta(seconds=self._dice.uniform(3, 8))
+            ends = ends.replace(microsecond=0)
+        place, brought = len(self._evidence.put), Put(now(), digest(secret), ends)
+        self._evidence.put.append(brought)
+        body = {"secret": secret, **({"expires_at": ends.isoformat()} if ends else {})}
+        try:
+            path = f"/api/v1/credentials/{self._case.name}/put"
+            status, said = self._keyman.call("POST", path, body)
+        except Error:
+            return
+        version = said["current"]["version"] if status < 400 and said["current"] else None
+        self._evidence.put[place] = replace(brought, answered=now(), version=version)
 
     def _reload(self) -> None:
         """A changed configuration is written, and taken up by whichever way."""
@@ -158,15 +197,9 @@ class People(threading.Thread):
     # The console.
 
     def _drift(self) -> None:
-        keys = [key for key in self._cloud.truth() if not key["deleted"]]
-        if not keys:
-            return
-        key = self._dice.choice(keys[-2:])
-        action = self._dice.choice(("renew", "activate", "deactivate", "deactivate", "revoke"))
-        body = {"action": action, "key_id": key["id"]}
-        slot = self._dice.choice([slot["keyName"] for slot in key["slots"]])
+        at = now()
         try:
-            self._cloud.ask("POST", "drift", {**body, "slot": slot})
+            if self._case.drift(self._dice):
+                self._evidence.drifted.append(at)
         except RefusedByConsoleError:
             return  # the cloud does not let people do that in this state either
-        self._evidence.drifts += 1

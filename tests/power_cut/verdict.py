@@ -1,131 +1,61 @@
-"""The invariants, judged from the cloud's own log and from what clients were handed.
+"""The invariants that hold for every kind, judged from what clients were handed and met.
 
-Never from what keyman says of itself, except where its history excuses it for having switched a
-slot on. A lookup is the proof that a secret was current at some instant after it was asked; so no
-change of ours may touch that secret before the overlap, counted from there, is over.
+Never from what keyman says of itself. A lookup is the proof that a secret was current at some
+instant after it was asked; so nothing of ours may end that secret before the overlap, counted from
+there, is over. What each kind adds, judged from its cloud's own log, is in the file named after it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
-from tests.power_cut.evidence import Evidence, Handed, Kill
-from tests.power_cut.outside import OVERLAP
+from tests.power_cut.evidence import Evidence, Handed
 
-CONSOLE = "console"
-KILLS = frozenset({"REVOKED", "INACTIVE"})
 A_MOMENT = timedelta(seconds=1)  # what was sent before a person acted may land after it
-TOO_OFTEN = 3
 LONGEST_DELAY = timedelta(seconds=3.2)
-OPEN_ORDERS = timedelta(seconds=20)  # how long an order may wait for its turn
+OVERLAP = timedelta(seconds=2.5)
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A call that changed something, or would have: a line of the cloud's log."""
-
-    number: int
-    at: datetime
-    operation: str
-    ours: bool
-    done: bool
-    key: str | None
-    slot: str | None
-    wanted: str | None
-    before: str | None
-    after: str | None
-    token: str | None
-    if_match: str | None
-    fault: str | None
-    status: int | None
-
-    @classmethod
-    def read(cls, line: dict[str, Any]) -> Change:
-        status = line["status"]
-        return cls(
-            number=line["number"],
-            at=datetime.fromisoformat(line["at"]),
-            operation=line["operation"],
-            ours=line["actor"] != CONSOLE,
-            done=status is not None and status < 300 and not line["replayed"],
-            key=line["key_id"],
-            slot=line["slot"],
-            wanted=line["wanted"],
-            before=line["secret_before"],
-            after=line["secret_after"],
-            token=line["retry_token"],
-            if_match=line["if_match"],
-            fault=line["fault"],
-            status=status,
-        )
-
-    @property
-    def ends_a_secret(self) -> bool:
-        return self.done and (self.operation == "RenewApiKey" or self.wanted in KILLS)
-
-    @property
-    def late(self) -> bool:
-        """Did an aimed fault hold it back?"""
-        return self.fault == "delay"
-
-    def __str__(self) -> str:
-        who = "" if self.ours else " by the console"
-        told = " ".join(str(x) for x in (self.slot, self.wanted, self.status, self.fault) if x)
-        secrets = f"{(self.before or '')[:8]} -> {(self.after or '')[:8]}"
-        return f"{self.at:%H:%M:%S.%f} {self.operation} {told} {secrets}{who}"
+Fate = tuple[str | None, datetime]
 
 
 class Judge:
-    """One life's evidence beside the cloud's log of it."""
+    """One credential's evidence, and from when on a secret may be dead without keyman's fault.
+
+    `fates` come from the cloud: a person's act, its own age. A leak and the expiry that lookups
+    tell are added here. `overlap` None: keyman can end nothing, so nothing ever may end early.
+    """
 
     def __init__(
-        self, evidence: Evidence, log: list[dict[str, Any]], behaviour: dict[str, Any]
+        self, evidence: Evidence, fates: Iterable[Fate], *, overlap: timedelta | None
     ) -> None:
         self.evidence = evidence
-        self.changes = [Change.read(line) for line in log]
-        self.behaviour = behaviour
+        self._overlap = overlap
+        self._fates: dict[str, datetime] = {}
         self.last_asked: dict[str, datetime] = {}
         for one in evidence.handed:
             before = self.last_asked.get(one.secret, one.asked)
             self.last_asked[one.secret] = max(before, one.asked)
-        self._fates = self._what_came_from_outside()
+        told = [(one.secret, one.expires_at) for one in evidence.handed if one.expires_at]
+        leaks = [(order.leaked, order.at) for order in evidence.ordered]
+        for secret, at in (*fates, *leaks, *told):
+            if secret is not None:
+                self._fates[secret] = min(at, self._fates.get(secret, at))
 
     def broken(self) -> list[str]:
         """Every invariant that did not hold, in words."""
         return [
             *self.evidence.said,
             *self._handed_out_dead(),
-            *self._cut_off(),
+            *self._handed_out_expired(),
+            *self._nothing_to_hand_out(),
             *self._versions_went_back(),
+            *self._one_secret_a_version(),
             *self._not_durable(),
-            *self._two_at_once(),
-            *self._dead_owner_landed(),
-            *self._switched_on_again(),
         ]
 
     # What excuses keyman.
-
-    def _what_came_from_outside(self) -> dict[str, datetime]:
-        """From when on a secret may be dead without keyman's fault: a person's act, a leak, age."""
-        fates: dict[str, datetime] = {}
-
-        def fate(secret: str | None, at: datetime) -> None:
-            if secret is not None:
-                fates[secret] = min(at, fates.get(secret, at))
-
-        for change in self.changes:
-            if not change.ours and change.operation in ("RenewApiKey", "SetApiKeyState"):
-                fate(change.before, change.at)
-        for order in self.evidence.ordered:
-            fate(order.leaked, order.at)
-        for one in self.evidence.handed:
-            if one.expires_at is not None:
-                fate(one.secret, one.expires_at)
-        return fates
 
     def explained(self, secret: str, at: datetime) -> bool:
         return secret in self._fates and self._fates[secret] <= at
@@ -137,10 +67,12 @@ class Judge:
             for call in self.evidence.called
         )
 
-    def _promised_until(self, secret: str) -> datetime | None:
+    def promised_until(self, secret: str) -> datetime | None:
         """Until when a secret that was handed out must work, as far as clients can know."""
         asked = self.last_asked.get(secret)
-        return asked + timedelta(seconds=OVERLAP) if asked else None
+        if asked is None or self._overlap is None:
+            return asked and datetime.max.replace(tzinfo=asked.tzinfo)
+        return asked + self._overlap
 
     # I1 and I5, as clients meet them.
 
@@ -148,7 +80,7 @@ class Judge:
         for call in self.evidence.called:
             if call.status not in (401, 403) or self.explained(call.secret, call.ended):
                 continue
-            until = self._promised_until(call.secret)
+            until = self.promised_until(call.secret)
             if until is not None and call.ended <= until:
                 yield (
                     f"I1/I5: {call.client} was answered {call.status} at"
@@ -156,21 +88,25 @@ class Judge:
                     f" {until:%H:%M:%S.%f} at least"
                 )
 
-    # I2 and I5, as the cloud saw them.
+    def _handed_out_expired(self) -> Iterator[str]:
+        for one in self.evidence.handed:
+            if one.expires_at is not None and one.asked > one.expires_at:
+                late = (one.asked - one.expires_at).total_seconds()
+                yield f"I1: version {one.version} was handed out {late:.2f} s after its end"
 
-    def _cut_off(self) -> Iterator[str]:
-        gone: set[str] = set()
-        for change in self.changes:
-            secret = change.before
-            if secret is None or not change.ends_a_secret:
-                continue
-            first = secret not in gone
-            gone.add(secret)
-            if not change.ours or not first or self.explained(secret, change.at):
-                continue
-            until = self._promised_until(secret)
-            if until is not None and change.at < until:
-                yield f"I2/I5: [{change}] ends what was promised until {until:%H:%M:%S.%f}"
+    def _nothing_to_hand_out(self) -> Iterator[str]:
+        """From the first secret on there is always one, but for what came from outside."""
+        answers = sorted(self.evidence.handed, key=lambda one: one.answered)
+        done: int = 0
+        for one in sorted(self.evidence.nothing, key=lambda one: one.asked):
+            while done < len(answers) and answers[done].answered < one.asked:
+                done += 1
+            last = answers[done - 1] if done else None
+            if last is not None and not self._may_be_without(last, one.answered):
+                yield f"I1: {one.client} got nothing at {one.answered:%H:%M:%S.%f}: {one.why}"
+
+    def _may_be_without(self, last: Handed, at: datetime) -> bool:
+        return self.explained(last.secret, at)
 
     # I8.
 
@@ -185,7 +121,6 @@ class Judge:
                 done += 1
             if one.version < highest:
                 yield f"I8: {one.client} got version {one.version} after {highest}"
-        yield from self._one_secret_a_version()
 
     def _one_secret_a_version(self) -> Iterator[str]:
         secrets: dict[int, set[str]] = defaultdict(set)
@@ -198,115 +133,25 @@ class Judge:
     # I3.
 
     def _not_durable(self) -> Iterator[str]:
-        for kill in self.evidence.kills:
-            if kill.open_versions > 1:
-                yield f"I4: {kill.open_versions} rotations in flight after [{kill}]"
-            for number, secret in kill.still_on.items():
-                if not self._switched_on(secret):
-                    yield f"I7: version {number} is retired, and the cloud takes it, after [{kill}]"
-            if kill.current is None or kill.inspected is None:
+        for found in self.evidence.found:
+            if found.open_versions > 1:
+                yield f"I4: {found.open_versions} rotations in flight after [{found.kill}]"
+            for number, secret in found.still_on.items():
+                if not self.switched_on(secret):
+                    yield (
+                        f"I7: version {number} is recorded as over, and the cloud takes it,"
+                        f" after [{found.kill}]"
+                    )
+            if found.current is None:
                 continue
-            if kill.secret is None:
-                yield f"I3: version {kill.current} is current, its secret is gone, after [{kill}]"
-            elif not kill.accepted and not self.explained(kill.secret, kill.inspected):
-                yield f"I3: version {kill.current} is current and refused, after [{kill}]"
+            if found.secret is None:
+                yield f"I3: version {found.current} is current, its secret is gone: [{found.kill}]"
+            elif not found.accepted and not self.explained(found.secret, found.at):
+                yield f"I3: version {found.current} is current and refused, after [{found.kill}]"
 
-    def _switched_on(self, secret: str) -> bool:
+    def switched_on(self, secret: str) -> bool:
         """Did anybody want it on again?"""
-        return any(
-            change.before == secret and change.wanted == "ACTIVE" and self._wished_for(change)
-            for change in self.changes
-        )
-
-    def _wished_for(self, on: Change) -> bool:
-        earliest = on.at - OPEN_ORDERS
-        ordered = (o for o in self.evidence.ordered if o.slot == on.slot or o.verb == "rollback")
-        return not on.ours or any(earliest < o.at < on.at for o in ordered)
-
-    # I4.
-
-    def _two_at_once(self) -> Iterator[str]:
-        """A slot is filled once a rotation: not again and again, with nobody handed the secret.
-
-        Power, a lost answer, an order that lands while the call is under way, or a wish that grew
-        too old may each cost a secret or two.
-        """
-        written = [order.at for order in self.evidence.ordered] + self.evidence.reports
-        excuses = [*written, *(kill.at for kill in self.evidence.kills)]
-        wasted: dict[tuple[str | None, str | None], int] = defaultdict(int)
-        for earlier, later in self._refills():
-            place = (later.key, later.slot)
-            excused = any(earlier.at - A_MOMENT < at < later.at for at in excuses)
-            used = earlier.after in self.last_asked or self.explained(later.before or "", later.at)
-            lost = excused or used or earlier.fault or earlier.after != later.before
-            wasted[place] = 0 if lost else wasted[place] + 1
-            if wasted[place] >= TOO_OFTEN:
-                yield f"I4: [{later}] destroys secret {wasted[place]} in a row that nobody got"
-
-    def _refills(self) -> Iterator[tuple[Change, Change]]:
-        last: dict[tuple[str | None, str | None], Change] = {}
-        for change in self.changes:
-            if change.operation != "RenewApiKey" or not change.done:
-                continue
-            earlier = last.get((change.key, change.slot))
-            last[change.key, change.slot] = change
-            if earlier and earlier.ours and change.ours:
-                yield earlier, change
-
-    def _fences(self) -> bool:
-        """Does this cloud refuse a call with the etag from before a claim?"""
-        needed = ("if_match_on_actions", "etag_on_get", "etag_changed_by_tags")
-        return all(self.behaviour[answer] for answer in needed)
-
-    def _dead_owner_landed(self) -> Iterator[str]:
-        """No change that was sent before a kill is carried out after the next owner's claim."""
-        claims = [c for c in self.changes if c.ours and c.done and c.operation == "UpdateApiKey"]
-        for change in self.changes if self._fences() else ():
-            if not (change.late and change.done and change.if_match and change.ours):
-                continue
-            killed = self._killed_while_under_way(change)
-            if killed is None:
-                continue
-            next_claims = [c for c in claims if killed.at < c.at < change.at and c != change]
-            if any(claim.key == change.key and not claim.late for claim in next_claims):
-                yield f"I4: [{change}] of a dead owner landed after the next one's claim"
-
-    def _killed_while_under_way(self, change: Change) -> Kill | None:
-        sent_after = change.at - LONGEST_DELAY
-        kills = [kill for kill in self.evidence.kills if sent_after < kill.at < change.at]
-        return kills[-1] if kills else None
-
-    # I10.
-
-    def _switched_on_again(self) -> Iterator[str]:
-        """What was switched off stays off, whoever did it, unless it is needed or ordered."""
-        last: dict[tuple[str | None, str | None], Change] = {}
-        for change in self.changes:
-            if not change.done or change.operation not in ("SetApiKeyState", "RenewApiKey"):
-                continue
-            place = (change.key, change.slot)
-            off, last[place] = last.get(place), change
-            if off is None or off.wanted != "INACTIVE" or not change.ours:
-                continue
-            if change.wanted == "ACTIVE" and not self._was_needed(off, change):
-                yield f"I10: [{change}] undoes [{off}]"
-
-    def _was_needed(self, off: Change, on: Change) -> bool:
-        if on.at - off.at < A_MOMENT or on.late or self._wished_for(on):
-            return True
-        # Switched on for the moment that it takes to fill or to revoke it.
-        after = [c for c in self.changes if c.number > on.number and c.slot == on.slot and c.ours]
-        if after and (after[0].operation == "RenewApiKey" or after[0].wanted == "REVOKED"):
-            return True
-        # An earlier secret that is needed again, and becomes current.
-        return self.last_asked.get(on.before or "", off.at) > on.at
-
-
-def strays(truth: list[dict[str, Any]], current: str | None, evidence: Evidence) -> set[str]:
-    """Secrets that clients once had, are not current, and that the cloud still takes."""
-    handed = {one.secret for one in evidence.handed}
-    taken = {s["sha256"] for key in truth for s in key["secrets"] if s["accepted"]}
-    return (taken & handed) - {current}
+        return False
 
 
 def rotations(handed: list[Handed]) -> int:

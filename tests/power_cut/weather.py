@@ -1,4 +1,4 @@
-"""What the cloud gets wrong: a few rules at a time, some of them rare and some on every third call.
+"""What a cloud gets wrong: a few rules at a time, some of them rare and some on every third call.
 
 Slow answers to changes come by way of losing them late, so that a call marked `delay` in the log
 is always one that a kill was aimed at.
@@ -7,16 +7,15 @@ is always one that a kill was aimed at.
 from __future__ import annotations
 
 import random
-
-from tests.power_cut.outside import Cloud
+from collections.abc import Callable, Sequence
 
 Rule = dict[str, object]
-CHANGES = ("CreateApiKey", "RenewApiKey", "SetApiKeyState", "UpdateApiKey")
-READS = ("GetApiKey", "ListApiKeys")
+BUSY: Rule = {"effect": "incorrect_state"}
 GARBAGE = ("{}", "[]", "null", '{"id": "x", "keys": []}', "<html></html>", '{"keys": null}')
 
 
-def _control(dice: random.Random) -> Rule:
+def control(dice: random.Random, operations: Sequence[str], *more: Rule) -> Rule:
+    """One thing that goes wrong with one of these calls; `more` are the vendor's own."""
     effects: list[Rule] = [
         {"effect": "lost_before"},
         {"effect": "lost_after"},
@@ -26,19 +25,19 @@ def _control(dice: random.Random) -> Rule:
         {"effect": "garbage", "body": dice.choice(GARBAGE)},
         {"effect": "throttle"},
         {"effect": "throttle", "retry_after": 1},
-        {"effect": "incorrect_state"},
         {"effect": "status", "status": dice.choice((500, 502, 503, 504))},
         {"effect": "html"},
+        *more,
     ]
-    return {**dice.choice(effects), "operation": dice.choice((*CHANGES, *READS, "*ApiKey*"))}
+    return {**dice.choice(effects), "operation": dice.choice(operations)}
 
 
-def _reading(dice: random.Random) -> Rule:
-    slow = {"effect": "delay", "seconds": dice.uniform(0.05, 0.5)}
-    return {**slow, "operation": dice.choice(READS)}
+def slow(dice: random.Random, operations: Sequence[str]) -> Rule:
+    late: Rule = {"effect": "delay", "seconds": dice.uniform(0.05, 0.5)}
+    return {**late, "operation": dice.choice(operations)}
 
 
-def _inference(dice: random.Random) -> Rule:
+def inference(dice: random.Random, operations: Sequence[str] = ("ChatCompletions",)) -> Rule:
     effects: list[Rule] = [
         {"effect": "throttle"},
         {"effect": "status", "status": dice.choice((500, 503))},
@@ -46,19 +45,13 @@ def _inference(dice: random.Random) -> Rule:
         {"effect": "truncated"},
         {"effect": "html"},
     ]
-    return {**dice.choice(effects), "operation": "ChatCompletions"}
+    return {**dice.choice(effects), "operation": dice.choice(operations)}
 
 
-def some(dice: random.Random) -> list[Rule]:
-    """The rules of one spell of weather; none in a quarter of them."""
+def spell(dice: random.Random, *kinds: tuple[int, Callable[[], Rule]]) -> list[Rule]:
+    """The rules of one spell of weather, drawn by weight; none in a quarter of them."""
     if dice.random() < 0.25:
         return []
-    kinds = dice.choices((_control, _reading, _inference), weights=(5, 1, 1), k=dice.randint(1, 4))
-    return [{**kind(dice), "chance": dice.choice((0.1, 0.25, 0.5))} for kind in kinds]
-
-
-def change(cloud: Cloud, rules: list[Rule]) -> None:
-    """Let these rules be in force, and no others."""
-    cloud.ask("DELETE", "faults")
-    if rules:
-        cloud.ask("POST", "faults", rules)
+    makers, weights = [make for _, make in kinds], [weight for weight, _ in kinds]
+    drawn = dice.choices(makers, weights, k=dice.randint(1, 4))
+    return [{**make(), "chance": dice.choice((0.1, 0.25, 0.5))} for make in drawn]

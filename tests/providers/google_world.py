@@ -150,7 +150,7 @@ class World:
         return {"GOOGLE_APPLICATION_CREDENTIALS": str(self.files["service-account"])}
 
     def provider(self, source: str | Source = "service-account", **changes: Any) -> Google:
-        """As the application opens one; `changes` are fields of its options, `network` or `clock`."""
+        """As the application opens it; `changes` are fields of its options, `network`, `clock`."""
         source = self.source(source) if isinstance(source, str) else source
         network, clock = changes.pop("network", Network()), changes.pop("clock", self.clock)
         usual = Options(source, self.endpoints, self.sandbox.base_url)
@@ -193,7 +193,7 @@ class World:
         return bool(status == 200)
 
     def check_fit_to_travel(self, error: errors.Error) -> None:
-        """Ours through and through: a sentence, a next move, and nothing foreign or secret behind."""
+        """Ours through and through: a sentence, a next move, nothing foreign or secret behind."""
         assert isinstance(error, errors.Rejected | errors.RetryLater)
         assert error.__cause__ is None
         assert error.__context__ is None

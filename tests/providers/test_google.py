@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from typing import Any
 import pytest
 
 from keyman import errors
-from keyman.clock import SystemClock, new_id
+from keyman.clock import SystemClock
 from keyman.core.model import KeySeen, Place, Verdict
 from keyman.providers.google import Google, pause
 from keyman.sandbox.google_behaviour import GoogleBehaviour
 from keyman.sandbox.google_files import PERSON, SERVICE, TARGET
-from tests.providers.google_world import HOPS, KINDS, Source, World, world
+from keyman.sandbox.server import Reply, Request, Service, json_reply
+from tests.providers.google_world import HOPS, KINDS, Endpoints, Source, World, world
 
 
 @pytest.fixture
@@ -319,11 +321,31 @@ def test_threads_share_a_failure_as_well(google: World) -> None:
     assert google.accepts(provider.issue(wish, None).secret)
 
 
+class Slow(Service):
+    """A token endpoint that takes its time, and counts who asks at once."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: datetime.now(UTC))
+        self.inside, self.most, self.made, self.guard = 0, 0, 0, threading.Lock()
+
+    def answer(self, request: Request) -> Reply:
+        with self.guard:
+            self.inside, self.made = self.inside + 1, self.made + 1
+            self.most = max(self.most, self.inside)
+            token = f"ya29.canary-{self.made}"
+        time.sleep(0.05)
+        with self.guard:
+            self.inside -= 1
+        return json_reply(200, {"access_token": token, "expires_in": 3600})
+
+
 def test_other_wishes_wait_for_their_turn(google: World) -> None:
-    provider = google.provider()
-    issued = _at_once(6, lambda _: provider.issue(google.wish(new_id()), None))
+    slow = Slow()
+    with slow.serve() as url:
+        provider = google.provider(endpoints=Endpoints(token=url))
+        issued = _at_once(6, lambda _: provider.issue(google.wish(), None))
     assert len({one.secret.reveal() for one in issued}) == 6
-    assert google.sandbox.peak_requests(60) == 6
+    assert (slow.made, slow.most) == (6, 1)
 
 
 # What can't be done.
@@ -354,6 +376,11 @@ def test_what_cannot_be_done_is_said(
         act(google.provider())
     assert caught.value.hint != errors.Error.default_hint
     assert google.asked() == []
+
+
+def test_a_kind_that_does_not_exist_is_told(google: World) -> None:
+    with pytest.raises(errors.ConfigError, match="kind 'oidc'"):
+        google.provider(Source("oidc"))
 
 
 def test_opening_asks_and_reads_nothing(tmp_path: Path) -> None:

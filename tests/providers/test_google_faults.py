@@ -102,7 +102,7 @@ def test_a_captive_portal_is_called_one(google: World, kind: str, hop: str, stat
     assert isinstance(error, errors.RetryLater)
     if status != 511:
         assert "somebody else" in error.message
-        assert "captive portal" in error.hint
+        assert "captive portal" in error.message
         assert "html" not in error.message
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,7 @@ def text(body: str) -> Callable[[Request], Reply]:
 
 
 def subject_of(google: World) -> str:
-    assert google.files["external-account"]
-    return (google.folder / "external-account.subject").read_text()
+    return google.files["external-account"].with_suffix(".subject").read_text()
 
 
 def sourced(google: World, **source: Any) -> None:
@@ -220,8 +220,6 @@ def on_aws(google: World, **roles: Callable[[Request], Reply]) -> Iterator[Cloud
 
 
 def _provider(google: World, cloud: Cloud) -> Any:
-    from dataclasses import replace
-
     return google.provider("external-account", endpoints=replace(google.endpoints, sts=cloud.url))
 
 

@@ -24,42 +24,27 @@ def statements(source: Source, **changes: object) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("location", "endpoint", "address"),
+    ("location", "endpoint", "host"),
     [
-        (
-            "us-central1",
-            "openapi",
-            "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/"
-            "endpoints/openapi",
-        ),
-        (
-            "global",
-            "openapi",
-            "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi",
-        ),
-        (
-            "europe-west4",
-            "1234567890",
-            "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/"
-            "endpoints/1234567890",
-        ),
-        (
-            "eu",
-            "openapi",
-            "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/endpoints/openapi",
-        ),
+        ("us-central1", "openapi", "us-central1-aiplatform.googleapis.com"),
+        ("global", "openapi", "aiplatform.googleapis.com"),
+        ("europe-west4", "1234567890", "europe-west4-aiplatform.googleapis.com"),
+        ("eu", "openapi", "aiplatform.eu.rep.googleapis.com"),
+        ("us", "openapi", "aiplatform.us.rep.googleapis.com"),
     ],
 )
-def test_where_openai_clients_go(location: str, endpoint: str, address: str) -> None:
+def test_where_openai_clients_go(location: str, endpoint: str, host: str) -> None:
+    address = f"https://{host}/v1/projects/p/locations/{location}/endpoints/{endpoint}"
     assert base_url("p", location, endpoint) == address
     assert configured_base_url("p", location, endpoint) == address
 
 
 def test_a_service_account_needs_to_predict(google: World) -> None:
-    assert statements(google.source("service-account")) == [
+    [said] = statements(google.source("service-account"))
+    assert said == (
         "gcloud projects add-iam-policy-binding sandbox-project --role=roles/aiplatform.user"
         f" --member=serviceAccount:{SERVICE}"
-    ]
+    )
 
 
 def test_a_person_needs_a_project_that_pays(google: World) -> None:
@@ -112,11 +97,23 @@ def test_default_credentials_are_looked_into(
     assert SERVICE in statements(Source("adc"))[0]
 
 
-@pytest.mark.parametrize("hostile", ["a b;reboot", "$(reboot)", "`reboot`", "x\nreboot", "a'b"])
+@pytest.mark.parametrize(
+    "hostile", ["a b;reboot", "$(reboot)", "`reboot`", "x\nreboot", "a'b", "\x1b[31m", "--flag=x"]
+)
 def test_what_a_file_says_can_do_nothing_in_a_shell(google: World, hostile: str) -> None:
     google.rewrite("service-account", client_email=hostile, quota_project_id=hostile)
-    for said in statements(google.source("service-account")):
-        words = shlex.split(said)
-        assert len(words) == 6
-        assert f"--member=serviceAccount:{hostile}" in words
-    assert google.asked() == []
+    [said] = statements(google.source("service-account"))
+    assert said.endswith("--member=serviceAccount:EMAIL")
+    google.rewrite(
+        "external-account",
+        audience=f"//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/{hostile}/",
+        service_account_impersonation_url=f"/serviceAccounts/{hostile}:generateAccessToken",
+    )
+    [said] = statements(google.source("external-account"))
+    assert said.endswith("--member=serviceAccount:EMAIL")
+
+
+def test_what_the_configuration_says_is_quoted() -> None:
+    said = statements(Source("impersonate", target="a b", origin=Source("adc")), project="p q")
+    assert shlex.split(said[0])[3] == "p q"
+    assert "--member=serviceAccount:a b" in shlex.split(said[0])

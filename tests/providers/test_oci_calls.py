@@ -203,16 +203,45 @@ def _profile(folder: Path, *lines: str) -> Path:
 
 
 def test_a_broken_profile_is_named(oci: World, tmp_path: Path) -> None:
+    fields = ("fingerprint", "key_file", "tenancy", "user")
     cases = {
-        "ConfigFileNotFound": Auth(file=tmp_path / "none"),
-        "ProfileNotFound": replace(oci.options.auth, profile="OTHER"),
-        "fingerprint, key_file, tenancy, user": Auth(file=_profile(tmp_path, "region=r")),
+        "the file does not exist": Auth(file=tmp_path / "none"),
+        "the file can't be read": Auth(file=tmp_path),
+        "the file has no such profile, only DEFAULT": replace(oci.options.auth, profile="OTHER"),
+        ", ".join(f"{field} is missing" for field in fields): Auth(
+            file=_profile(tmp_path, "region=r")
+        ),
+        "its key_file ~/no.pem does not exist": Auth(
+            file=_profile(_folder(tmp_path), "key_file=~/no.pem")
+        ),
     }
     for named, auth in cases.items():
         with pytest.raises(errors.Rejected) as caught:
             oci.provider_with(auth=auth).list_keys()
-        assert named in caught.value.message
-        assert str(auth.file) in caught.value.message
+        assert (
+            caught.value.message == f"cannot sign as profile {auth.profile} of {auth.file}: {named}"
+        )
+        assert caught.value.__context__ is None
+
+
+def _folder(above: Path) -> Path:
+    (above / "another").mkdir()
+    return above / "another"
+
+
+def test_what_makes_a_profile_is_said(oci: World, tmp_path: Path) -> None:
+    nothing = _profile(tmp_path, "region=r")
+    token = _profile(_folder(tmp_path), f"security_token_file={tmp_path}/no")
+    cases = {
+        Auth(file=tmp_path / "none"): "`oci setup config` makes",
+        replace(oci.options.auth, profile="OTHER"): "`oci setup config` makes",
+        Auth("session-token", nothing): "`oci session authenticate --profile-name DEFAULT` makes",
+        Auth("session-token", token): "`oci session authenticate --profile-name DEFAULT` makes",
+    }
+    for auth, hint in cases.items():
+        with pytest.raises(errors.Rejected, match="cannot sign as profile") as caught:
+            oci.provider_with(auth=auth).list_keys()
+        assert caught.value.hint.startswith(hint)
 
 
 def test_a_profile_gives_credentials_and_nothing_else(

@@ -245,7 +245,10 @@ def test_an_all_none_model_is_no_list(ai: World, body: object) -> None:
 
 
 def test_another_keys_reply_is_no_answer(ai: World) -> None:
-    other = '{"id": "key_other", "name": "x", "deleted": true}'
+    other = '{"id": "key_other", "name": "x", "deleted": true, "role": "member"}'
+    ai.sandbox.faults.add(Fault("garbage", "GetServiceAccount", body=other))
+    with pytest.raises(errors.RetryLater):
+        ai.usual.account_role()
     ai.sandbox.faults.add(Fault("garbage", "GetApiKey", body=other))
     with pytest.raises(errors.RetryLater):
         ai.seen("key_x")

@@ -227,7 +227,11 @@ def test_what_a_dead_process_left_is_swept_at_once(ai: World) -> None:
     wish = ai.wish()
     lost = ai.usual.issue(wish, None)  # and the process died before it wrote the answer down
     ai.clock.pass_by(1)
-    made = ai.provider_with().issue(wish, None)
+    after = ai.provider_with()
+    ai.sandbox.faults.add(Fault("throttle", "CreateApiKey", count=1))
+    with pytest.raises(errors.RetryLater, match="429"):
+        after.issue(wish, None)
+    made = after.issue(wish, None)  # it was settled, and stays so
     assert ai.alive() == [made.handle] != [lost.handle]
 
 

@@ -1,0 +1,175 @@
+"""One credential in a life: its cloud, what is said of it in the configuration, what may happen to
+it, and how it is judged. One file for each kind says how that goes there.
+
+A life has one case, or one of each kind side by side in one home.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from keyman.core.model import Stage, Version
+from tests.power_cut.cloud import MARK, Cloud
+from tests.power_cut.evidence import Evidence, Found, Kill, now
+from tests.power_cut.outside import Resting
+from tests.power_cut.verdict import Judge
+
+if TYPE_CHECKING:
+    from tests.power_cut.people import People
+
+Rule = dict[str, object]
+LINES_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What to aim at, as the cloud names it; repeated names are met more often."""
+
+    changes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    probe: tuple[str, str] | None = None  # an operation, and what the request must contain
+    endings: tuple[tuple[str, str], ...] = ()  # changes that end a secret
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return self.changes + self.reads
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the log of Google's or OpenAI's sandbox."""
+
+    number: int
+    at: datetime
+    operation: str
+    ours: bool
+    target: str
+    secret: str | None
+    fault: str | None
+    status: int | None
+
+    @classmethod
+    def read(cls, line: dict[str, Any]) -> Entry:
+        return cls(
+            number=line["number"],
+            at=datetime.fromtimestamp(line["at"], UTC),
+            operation=line["operation"],
+            ours=line["actor"] != "dashboard",
+            target=line["target"],
+            secret=line["secret"],
+            fault=line["fault"],
+            status=line["status"],
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.status is not None and self.status < 300
+
+    def __str__(self) -> str:
+        who = "" if self.ours else " by the console"
+        told = " ".join(str(x) for x in (self.target[-12:], self.status, self.fault) if x)
+        return f"{self.at:%H:%M:%S.%f} {self.operation} {told} {(self.secret or '')[:8]}{who}"
+
+
+class Case:
+    """What all kinds have in common; `cloud` is this case's own."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]  # of the credential
+    model: ClassVar[str]
+    wishes: ClassVar[Mapping[str, int]] = {}  # what people do, and how often
+    may_be_kept: ClassVar[float] = 2.5  # seconds that a client may rely on what it was handed
+    heard_within: ClassVar[float] = 0.5  # seconds in which all of the cloud has heard of an end
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.evidence = Evidence()
+        self.targets = self.aimed_at()
+
+    # What differs.
+
+    def aimed_at(self) -> Targets:
+        return Targets()
+
+    def section(self, *, peaceful: bool = False) -> str:
+        """Its part of the configuration. `peaceful`: nothing is due for a long time."""
+        raise NotImplementedError
+
+    def taken(self) -> set[str]:
+        """Every secret (by SHA-256) that all of the cloud takes now."""
+        raise NotImplementedError
+
+    def weather(self, dice: random.Random) -> list[Rule]:
+        """What this cloud gets wrong for a while."""
+        raise NotImplementedError
+
+    def provoke(self, people: People, what: str, dice: random.Random) -> None:
+        """Have people do what will lead to such a call; "" for whatever makes a version."""
+        raise NotImplementedError
+
+    def judge(self) -> Judge:
+        raise NotImplementedError
+
+    def drift(self, dice: random.Random) -> bool:
+        """A hand in the console that asks nobody; False if there was nothing to do."""
+        return False
+
+    def make_peace(self) -> None:
+        """Before the rest at the end."""
+
+    def fresh_secret(self) -> str:
+        """What a person has a cloud make, to give it to keyman."""
+        raise NotImplementedError
+
+    def not_as_the_cloud_has_it(self, status: dict[str, Any]) -> list[str]:
+        """What is not yet right when everything rests, beside what all kinds have in common."""
+        return []
+
+    def log_lines(self) -> list[str]:
+        return [str(Entry.read(line)) for line in self.cloud.log()]
+
+    def needles(self) -> set[bytes]:
+        """What must lie in no file of keyman's but the sealed store."""
+        return {f"-{MARK}-".encode()}
+
+    # What is found on the disk.
+
+    def inspect(self, kill: Kill, resting: Resting | None) -> None:
+        """Compare what a fresh process finds there with what the cloud takes now."""
+        if resting is None:
+            return
+        taken, at = self.taken(), now()
+        versions = resting.record.versions
+        found = Found(kill, at, stored=frozenset(resting.secrets.values()))
+        found.open_versions = sum(v.stage in ("requested", "pending") for v in versions)
+        found.still_on = self._over_and_taken(resting, taken, at)
+        current = resting.record.current
+        if current is not None and not (current.dead_at or current.compromised):
+            found.current, found.secret = current.number, resting.secrets.get(current.number)
+            found.accepted = found.secret in taken
+        self.evidence.found.append(found)
+
+    def _over_and_taken(self, resting: Resting, taken: set[str], at: datetime) -> dict[int, str]:
+        """Versions that the journal says are ended, which the cloud should have heard by now."""
+        versions, handed = resting.record.versions, self.evidence.digests()
+        kept = {v.attempt for v in versions if v.stage not in (Stage.RETIRED, Stage.REVOKED)}
+        secrets = {
+            v.number: resting.secrets.get(v.number) or handed.get(v.number) for v in versions
+        }
+        return {
+            v.number: secret
+            for v in versions
+            if v.attempt not in kept and (secret := secrets[v.number]) in taken and secret
+            if (ended := ended_at(v)) and (at - ended).total_seconds() > self.heard_within
+        }
+
+
+def ended_at(v: Version) -> datetime | None:
+    """When the provider is said to have ended it; None if nobody says so."""
+    if v.stage is Stage.RETIRED:
+        return v.retired_at
+    return v.revoked_at if v.stage is Stage.REVOKED else None
