@@ -21,6 +21,7 @@ from keyman.db.journal import Journal
 from keyman.desk import Desk
 from keyman.farewell import Farewell, whereabouts
 from keyman.lock import COMMAND, DAEMON, HomeLock
+from keyman.performer import Managed
 from keyman.publisher import Publisher
 from keyman.rotator import Rotator
 from keyman.serving.snapshot import Snapshot
@@ -67,6 +68,7 @@ class App:
         # Name → the newest token's number, and how far the wall was ahead of the time since boot
         # when it came: its end was told by that wall.
         self._told_by: dict[str, tuple[int, float]] = {}
+        self.settings = settings
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -77,16 +79,25 @@ class App:
         # What may fail comes first: a configuration is taken up whole or not at all.
         records = [(each, self.journal.load(each.spec)[0]) for each in managed.values()]
         self.journal.remember({one.name: whereabouts(one) for one in settings.credentials.values()})
-        for gone in set(self.rotator.managed) - set(managed):
+        before, left = self.settings, set(self.rotator.managed) - set(managed)
+        self.settings = settings
+        self.rotator.managed = managed
+        self.farewell.network = settings.network
+        for gone in left:  # only now: a turn that ends meanwhile would publish it again
             self.publisher.withdraw(gone)
             self._told_by.pop(gone, None)
             for address in self.tokens.list(gone):
                 self.tokens.drop(*address)
-        self.settings = settings
-        self.rotator.managed = managed
-        self.farewell.network = settings.network
         for each, record in records:
+            self._replace_another_s(each, record, before)
             self.publisher.publish(each, record)
+
+    def _replace_another_s(self, one: Managed, record: Credential, before: Settings) -> None:
+        """A token that was asked for in other ways than now is soon another one's."""
+        was, name = before.credentials.get(one.spec.name), one.spec.name
+        changed = was is not None and was.options != self.settings.credentials[name].options
+        if changed and one.spec.mints and record.current:
+            self.rotator.report(name, record.current.number)
 
     def _changed(self, credential: Credential) -> None:
         managed = self.rotator.managed.get(credential.name)

@@ -89,13 +89,23 @@ class Daemon:
     # Alarms.
 
     def poke(self, name: str) -> None:
-        """Give the credential a turn now."""
-        self._alarm(self.turn, name, self._clock.now())
+        """Give the credential a turn now, beside its alarm: a turn that just ends may set that."""
+        if not self._stop.is_set():
+            self._scheduler.add_job(self.turn, "date", run_date=self._clock.now(), args=(name,))
 
     def poke_all(self) -> None:
-        """Give each a turn now, but not all at once: ten thousand tokens are many calls."""
+        """Give each a turn now, but not all at once: ten thousand tokens are many calls.
+
+        Whoever has its turn sooner keeps it.
+        """
+        with self._pacing:
+            self._pace = Pace(ALARMS_PER_SECOND)
+        now = self._clock.now()
         for name in self._names():
-            self._in_turn(name, self._clock.now())
+            with self._pacing:
+                moment = self._pace.moment(now, now)
+            if not now <= self._due.get(name, now) < moment:
+                self._alarm(self._rung, name, moment)
 
     def turn(self, name: str) -> None:
         if name not in set(self._names()):

@@ -220,7 +220,7 @@ def _refuse_long_overlap(c: Credential, overlap: timedelta | None) -> None:
     longest = c.policy.lifetime - c.policy.rotate_before
     if overlap is not None and overlap > longest:
         raise errors.UsageError(
-            f"{c.name}: the next rotation needs the slot before so long an overlap is over",
+            f"{c.name}: the next rotation begins before so long an overlap is over",
             hint=f"at most {duration_text(longest.total_seconds())}: lifetime - rotate_before",
         )
 

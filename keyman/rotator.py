@@ -11,6 +11,7 @@ Decides nothing itself, and never sees a vendor's object.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ from keyman.clock import Clock
 from keyman.core import orders, transitions
 from keyman.core.model import (
     Credential,
+    KeySeen,
     Observed,
     Order,
     Secret,
@@ -79,6 +81,8 @@ class Rotator:
         self.changed = changed
         self._performer = Performer(clock, new_id, journal.installation)
         self._leases: dict[str, Lease] = {}
+        # Who brings a secret takes a number, stores it and saves: one after the other.
+        self._entrusting = threading.Lock()
         # When a change was last sent whose answer never came, until a record says so too.
         self._unanswered: dict[str, datetime] = {}
 
@@ -244,29 +248,37 @@ class Rotator:
         """
         managed = self._managed(name)
         lease = self._lease(name)
-        credential, _ = self.journal.load(managed.spec)
-        now = self.clock.now()
-        place = orders.place_to_adopt(credential, slot, key_id)
-        observed = managed.provider.observe((place.handle,), now)
+        place = orders.place_to_adopt(self.journal.load(managed.spec)[0], slot, key_id)
+        observed = managed.provider.observe((place.handle,), self.clock.now())
         assert observed, "only what can be observed can be adopted"
-        fingerprint = self._performer.fingerprint(secret)
-        credential = orders.adopted(
-            credential, observed, place, fingerprint, self.new_id(), now, take_over=take_over
-        )
         self._must_be_accepted(managed, secret)
         orders.refuse_another_slots(observed, place, secret)
-        credential = transitions.taken_over(
-            credential, lease.fence, self.owner, now, clean=lease.clean
-        )
-        key = observed.key(place.handle)
-        if key and credential.spec.claims and key.owner not in (None, credential.spec.installation):
-            fenced = managed.provider.claim(key, credential.spec.installation, credential.epoch)
-            credential = transitions.claimed(credential, credential.epoch, now, fenced=fenced)
-        self._performer.put(managed, name, credential.versions[0], secret)
-        event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
-        saved = self._save(lease, credential, observed, (event,))
-        self.changed(saved)
-        return saved
+        fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()
+        with self._entrusting:
+            for _ in range(STEPS_PER_TURN):
+                now, credential = self.clock.now(), self.journal.load(managed.spec)[0]
+                credential = orders.adopted(
+                    credential, observed, place, fingerprint, attempt, now, take_over=take_over
+                )
+                credential = transitions.taken_over(
+                    credential, lease.fence, self.owner, now, clean=lease.clean
+                )
+                credential = self._claimed(managed, credential, observed.key(place.handle))
+                self._performer.put(managed, name, credential.versions[0], secret)
+                event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
+                with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
+                    saved = self._save(lease, credential, observed, (event,))
+                    self.changed(saved)
+                    return saved
+        raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
+
+    def _claimed(self, managed: Managed, c: Credential, key: KeySeen | None) -> Credential:
+        """With our mark in place of another installation's, if there is one."""
+        installation = c.spec.installation
+        if key is None or not c.spec.claims or key.owner in (None, installation):
+            return c
+        fenced = managed.provider.claim(key, installation, c.epoch)
+        return transitions.claimed(c, c.epoch, self.clock.now(), fenced=fenced)
 
     def put(self, name: str, secret: Secret, expires_at: datetime | None, by: str) -> Credential:
         """Take the next secret of a credential that comes by hand; lookups get it at once.
@@ -275,24 +287,26 @@ class Rotator:
         """
         managed = self._managed(name)
         orders.refuse_put(managed.spec)
+        expires_at = expires_at or managed.spec.expires_at
         if expires_at is not None and expires_at <= self.clock.now():
             hint = "give --expires-at, or correct expires_at in the configuration"
             raise errors.UsageError(f"{name}: {expires_at:%Y-%m-%d} is over already", hint=hint)
         if managed.spec.probes:
             self._must_be_accepted(managed, secret)
         fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()
-        for _ in range(STEPS_PER_TURN):
-            credential, observed = self.journal.load(managed.spec)
-            now = self.clock.now()
-            credential = transitions.put(credential, fingerprint, attempt, expires_at, now)
-            version = credential.current
-            assert version
-            self._performer.put(managed, name, version, secret)
-            event = Event(at=now, name=name, kind="put", by=by, version=version.number)
-            with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
-                saved = self.journal.save(credential, observed, events=(event,))
-                self.changed(saved)
-                return saved
+        with self._entrusting:
+            for _ in range(STEPS_PER_TURN):
+                credential, observed = self.journal.load(managed.spec)
+                now = self.clock.now()
+                credential = transitions.put(credential, fingerprint, attempt, expires_at, now)
+                version = credential.current
+                assert version
+                self._performer.put(managed, name, version, secret)
+                event = Event(at=now, name=name, kind="put", by=by, version=version.number)
+                with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
+                    saved = self.journal.save(credential, observed, events=(event,))
+                    self.changed(saved)
+                    return saved
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
     def _must_be_accepted(self, managed: Managed, secret: Secret) -> None:
@@ -305,13 +319,15 @@ class Rotator:
         )
 
     def clock_moved(self, name: str, by: timedelta) -> None:
-        """The wall clock was set by so much: a token's remaining life stays what it was."""
+        """The wall clock was set by so much: what is left of a token's life stays what it was."""
         managed = self._managed(name)
         if not managed.spec.mints:
             return
         for _ in range(STEPS_PER_TURN):
             credential, observed = self.journal.load(managed.spec)
             moved = transitions.clock_moved(credential, by)
+            if moved == credential:
+                return
             with suppress(errors.Conflict):
                 self.changed(self.journal.save(moved, observed))
                 return

@@ -41,6 +41,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 
 # ---------------------------------------------------------------------------------------- commands
+THEIR_OWN = {"OPENAI_ADMIN_KEY": "sk-admin-of-the-reader"}  # what a reader has set
 
 
 def test_the_page_of_commands_is_what_their_help_says() -> None:
@@ -188,7 +189,7 @@ def test_yaml_loads_as_configuration(page: Path, tmp_path: Path) -> None:
             written = tmp_path / "config.yaml"
             written.write_text(text)
             written.chmod(0o600)
-            load(written, home=tmp_path / "home", environ={})
+            load(written, home=tmp_path / "home", environ=THEIR_OWN)
 
 
 @each_page

@@ -95,6 +95,7 @@ def with_policy(c: Credential, **changes: object) -> Credential:
 
 
 EXPIRY = at(90 * DAY)
+OWN = version(3, Stage.REVOKED, None, handle="left", given_up="refused", promoted_at=None)
 TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     # Seeing before acting.
     (
@@ -736,6 +737,26 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         "what a person switched off stays off",
         credential(version(1, Stage.RETIRED), NEWER),
         seen(looks(OLD, "INACTIVE"), looks(NEWER)),
+        Wait,
+    ),
+    (
+        "a key of its own that came to nothing is destroyed",
+        credential(OWN, replace(NEWER, slot=None, handle="now"), spec=KEYLESS, home=None),
+        also(
+            Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
+            KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", OWN.mask, OWN.expires_at),)),
+        ),
+        Revoke(OWN),
+    ),
+    (
+        "unless it only carried on another one's secret",
+        credential(
+            replace(OWN, carries=1, stored=False),
+            replace(NEWER, slot=None, handle="now", number=4),
+            spec=KEYLESS,
+            home=None,
+        ),
+        Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
         Wait,
     ),
     (

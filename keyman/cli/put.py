@@ -10,7 +10,7 @@ from keyman.cli import terminal
 from keyman.cli.adopt import read_secret
 from keyman.cli.reach import keyman_of, settings_of
 from keyman.cli.receipts import Checked
-from keyman.config import StaticOptions, values
+from keyman.config import values
 from keyman.core.orders import refuse_put
 from keyman.errors import NotFound
 
@@ -37,10 +37,8 @@ def command(ctx: click.Context, *, name: str, expires_at: datetime | None, as_js
         raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
     refuse_put(configured[name].spec(""))
     secret = read_secret(f"The secret of {name}: ", command="put NAME")
-    options = configured[name].options
-    assert isinstance(options, StaticOptions)
     with keyman_of(ctx) as reached:
-        status = reached.put(name, secret, expires_at or options.expires_at)
+        status = reached.put(name, secret, expires_at)
     if as_json:
         terminal.show_json(status)
         return

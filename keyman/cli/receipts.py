@@ -93,6 +93,8 @@ def _sentence(receipt: Json) -> str:
     name, kind, state = receipt["name"], receipt["kind"], receipt["state"]
     if state == "waiting" and receipt["until"]:
         return f"{name}: {kind} recorded; it begins at {receipt['until']}, when the overlap ends"
+    if kind == "revoke" and receipt["until"]:
+        return f"{name}: {_dying(receipt)}"
     if state != "done":
         return f"{name}: {kind} recorded, {state}"
     if kind == "revoke":
@@ -111,6 +113,14 @@ def _revocation(receipt: Json) -> str:
     gone = ", ".join(_version(one) for one in receipt["revoked"])
     now = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
     return f"{gone} revoked, {receipt['alive_seconds'] or 0:.0f} s after the order{now}"
+
+
+def _dying(receipt: Json) -> str:
+    """A secret that nobody can destroy: the provider has no way to take it back."""
+    until, over = receipt["until"], receipt["state"] == "done"
+    now = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
+    ends = f"ended by itself at {until}" if over else f"works until its own end at {until}"
+    return f"the provider can't take back what leaked: it {ends}{now}"
 
 
 def _version(one: Json) -> str:

@@ -10,6 +10,7 @@ from keyman.cli import terminal
 from keyman.cli.reach import keyman_of, person, settings_of
 from keyman.cli.receipts import DURATION, REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
+from keyman.core.orders import refuse_impossible
 from keyman.desk import Wish
 
 
@@ -44,7 +45,7 @@ def command(  # noqa: PLR0913 - one per option of the interface
     if dry_run:
         return _foretell(ctx, name, wish, as_json=as_json)
     if new_key:
-        _announce(ctx, name)
+        _announce(ctx, name, kind)
     with keyman_of(ctx) as reached:
         return carry_out(reached, name, wish, timeout=timeout, wait=not no_wait, as_json=as_json)
 
@@ -63,10 +64,12 @@ def _foretell(ctx: click.Context, name: str, wish: Wish, *, as_json: bool) -> in
     return 0
 
 
-def _announce(ctx: click.Context, name: str) -> None:
+def _announce(ctx: click.Context, name: str, kind: OrderKind) -> None:
     """A new key needs its IAM statement as soon as it is there: say so before it is made."""
     from keyman.reading import policy_statements
+    from keyman.wiring import configured
 
+    refuse_impossible(configured(settings_of(ctx, quiet=True), name).spec(""), kind)
     terminal.note("these IAM statements must cover the new key:")
     for statement in policy_statements(settings_of(ctx, quiet=True), name, one_key=False):
         terminal.note(f"  {statement}")

@@ -80,6 +80,7 @@ class Traits(TypedDict, total=False):
     issues: bool
     probes: bool
     revokes: bool
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class StaticOptions:
             "issues": False,
             "probes": self.verify_get is not None,
             "revokes": False,
+            "expires_at": self.expires_at,
         }
 
 

@@ -76,7 +76,7 @@ def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str]
         return c.last_error, c.last_hint or ""
     s = Situation(c, o, now)
     if s.other_owner:
-        hint = "let one keyman drive a key: forget it in the other one, or stop that copy"
+        hint = "let one keyman drive a key: forget it in the other, or stop that copy and restart"
         return f"the key is managed by {s.other_owner}", hint
     if s.stuck:
         hint = f"`keyman rotate {c.name} --new-key` replaces the whole API key"

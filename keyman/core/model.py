@@ -247,6 +247,7 @@ class Spec:
     issues: bool = True  #: False: secrets come by hand
     probes: bool = True  #: the provider can be asked whether it accepts a secret
     revokes: bool = True  #: the provider can destroy a secret before it expires
+    expires_at: datetime | None = None  #: of a secret that comes by hand, as configured
     late: timedelta = timedelta(minutes=6)  #: a call without an answer may still land so late
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from keyman.core.model import (
     Credential,
@@ -40,7 +40,7 @@ def record(
     Raises Conflict if it contradicts what is under way, NotAdopted, NotFound (no such version)
     or NoUsableSecret (nothing to roll back to).
     """
-    _possible(c, order)
+    refuse_impossible(c.spec, order.kind, order.overlap)
     if not c.versions and (c.spec.key_id or not c.spec.issues):
         by_hand = None if c.spec.issues else f"`keyman put {c.name}` takes the first one"
         raise NotAdopted(f"{c.name} has no version yet", hint=by_hand)
@@ -71,19 +71,22 @@ def record(
     return c, next(known for known in c.orders if known.id == order.id)
 
 
-def _possible(c: Credential, order: Order) -> None:
-    """Some secrets can't be made, destroyed or switched by anybody but a person elsewhere."""
-    spec, name = c.spec, c.name
-    if order.kind in (OrderKind.ROTATE, OrderKind.NEW_KEY) and not spec.issues:
+def refuse_impossible(spec: Spec, kind: OrderKind, overlap: timedelta | None = None) -> None:
+    """Raise UsageError for what nobody can do, or nobody but a person elsewhere."""
+    name = spec.name
+    if overlap is not None and spec.mints:
+        hint = "leave out --overlap"
+        raise UsageError(f"{name} has no overlap: a token works until its own end", hint=hint)
+    if kind in (OrderKind.ROTATE, OrderKind.NEW_KEY) and not spec.issues:
         hint = f"get a new one where it comes from, then `keyman put {name}`"
         raise UsageError(f"the secret of {name} comes by hand: keyman can't make one", hint=hint)
-    if order.kind is OrderKind.REVOKE and not spec.issues:
+    if kind is OrderKind.REVOKE and not spec.issues:
         hint = f"destroy it where it comes from, then `keyman put {name}` a new one"
         raise UsageError(f"the secret of {name} came by hand: keyman can't destroy it", hint=hint)
-    if order.kind is OrderKind.NEW_KEY and not spec.slots:
+    if kind is OrderKind.NEW_KEY and not spec.slots:
         hint = f"every `keyman rotate {name}` makes a new one"
         raise UsageError(f"{name} has no key with slots", hint=hint)
-    if order.kind is OrderKind.ROLLBACK and spec.mints:
+    if kind is OrderKind.ROLLBACK and spec.mints:
         hint = f"`keyman rotate {name}` gets a fresh one"
         raise UsageError(
             f"{name} has short-lived tokens: there is nothing to go back to", hint=hint
@@ -307,8 +310,13 @@ def _switch(s: Situation, order: Order) -> Order:
 
 
 def place_to_adopt(c: Credential, slot: str | None, key_id: str | None) -> Place:
-    """Where the secret in use is said to be. Raises UsageError for what can't be adopted so."""
+    """Where the secret in use is said to be; asked before the provider is.
+
+    Raises UsageError for what can't be adopted so, Conflict if something is managed already.
+    """
     spec = c.spec
+    if c.versions:
+        raise Conflict(f"{c.name} is managed already", hint=f"`keyman status {c.name}`")
     if not spec.issues or not spec.observes:
         hint = "it gets its tokens itself" if spec.issues else f"`keyman put {c.name}` takes it"
         raise UsageError(f"{c.name} has nothing to adopt", hint=hint)
@@ -342,11 +350,10 @@ def adopted(
 ) -> Credential:
     """Take an existing place under management: its secret, entrusted to us, becomes version 1.
 
-    Raises Conflict if something is managed already, the place isn't there and ACTIVE, or another
-    installation's mark is on the key and isn't to be taken over.
+    Raises Conflict if the place isn't there and ACTIVE, or another installation's mark is on the
+    key and isn't to be taken over.
     """
-    if c.versions:
-        raise Conflict(f"{c.name} is managed already", hint=f"`keyman status {c.name}`")
+    place_to_adopt(c, place.slot, None if place.slot else place.handle)
     key = o.key(place.handle)
     foreign = c.spec.claims and key is not None and key.owner not in (None, c.spec.installation)
     if key and foreign and not take_over:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyman.core.model import Credential, Stage, Version
+from keyman.core.situation import Situation
 
 KEPT_FOR = timedelta(days=400)
 KEPT_AT_MOST = 50
@@ -30,6 +31,8 @@ def pruned(c: Credential, now: datetime) -> Credential:
 def _over(c: Credential, v: Version) -> bool:
     """Dead, its secret dropped, and no rule's business any more."""
     if v.stage is not Stage.REVOKED or v.stored or (v.compromised and v.revoked_at is None):
+        return False
+    if Situation(c, None, v.requested_at).left_over(v):
         return False
     if any(o.open and v.number in (o.from_version, *o.targets) for o in c.orders):
         return False

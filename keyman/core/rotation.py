@@ -331,6 +331,15 @@ def obey_switches(s: Situation) -> Step | None:
     return _owned(s, place, Retire(place, s.c.tenant(place)))
 
 
+def destroy_what_came_to_nothing(s: Situation) -> Step | None:
+    """A slot is simply filled again; a key of its own would stay, and live, and cost a place."""
+    for v in s.versions:
+        if s.left_over(v):
+            gone = s.destroyed(v)
+            return Accept(v, Stage.REVOKED, "destroyed at the provider") if gone else Revoke(v)
+    return None
+
+
 def drop_dead_secrets(s: Situation) -> Step | None:
     dead = (v for v in s.versions if v.stage is Stage.REVOKED and v.stored)
     return next((Drop(v) for v in dead), None)
@@ -353,6 +362,7 @@ RULES: tuple[Rule, ...] = (
     obey_switches,
     request_when_due,
     revoke_what_is_left,
+    destroy_what_came_to_nothing,
     drop_dead_secrets,
 )
 

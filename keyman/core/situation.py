@@ -56,9 +56,8 @@ class Situation:
         """The provider's objects that matter now, the home first."""
         found = [self.c.key_id] if self.c.key_id else []
         for v in self.versions:
-            matters = v.stage not in (Stage.RETIRED, Stage.REVOKED) or (
-                v.compromised and v.revoked_at is None
-            )
+            to_destroy = (v.compromised and v.revoked_at is None) or self.left_over(v)
+            matters = v.stage not in (Stage.RETIRED, Stage.REVOKED) or to_destroy
             if matters and v.handle and v.handle not in found:
                 found.append(v.handle)
         return tuple(found)
@@ -179,6 +178,12 @@ class Situation:
             ended = not self.spec.observes and v.expired(self.now)
             return ended or self._gone_with_its_key(v)
         return seen.state in GONE or (self.contradiction(v) is not None and not self.shows(v))
+
+    def left_over(self, v: Version) -> bool:
+        """A key of its own that was made and came to nothing: nobody will ever use it."""
+        made = v.given_up is not None and v.issued_at is not None and v.carries is None
+        kind = not self.spec.slots and self.spec.observes and self.spec.revokes
+        return made and kind and v.revoked_at is None
 
     def _gone_with_its_key(self, v: Version) -> bool:
         """Its key is not shown, and a probe refused what was last handed out of it.
@@ -382,7 +387,7 @@ class Situation:
 
     @property
     def waits_for_slot(self) -> datetime | None:
-        """When a slot comes free that an overlap still needs; None if one is free or none will be."""
+        """When a slot comes free that an overlap needs; None if one is free or none will be."""
         if not self.spec.slots or self.c.key_id is None or self.fillable_slot():
             return None
         ends = [self.overlap_ends(v) for v in self.c.all_at(Stage.PREVIOUS)]

@@ -1,6 +1,6 @@
 """The steps that a credential's life is made of: what next_step may answer.
 
-Each has at most one effect outside and ends in one record; what they do is in rotator.py.
+Each has at most one effect outside and ends in one record; what they do is in performer.py.
 """
 
 from __future__ import annotations

@@ -256,7 +256,8 @@ def clock_moved(c: Credential, by: timedelta) -> Credential:
     """The wall clock was set: how long a token lives was told as a span, and that goes on."""
     for v in c.versions:
         if v.expires_at is not None and v.revoked_at is None:
-            c = c.with_version(v.number, expires_at=v.expires_at + by)
+            issued = v.issued_at + by if v.issued_at else None
+            c = c.with_version(v.number, expires_at=v.expires_at + by, issued_at=issued)
     return c
 
 

@@ -154,7 +154,7 @@ def _split(given: object) -> SplitResult | None:
     except ValueError:
         return None
     known = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "")
-    odd = " " in given or "\\" in given or "@" in parts.netloc or parts.fragment
+    odd = "@" in parts.netloc or parts.fragment
     return parts if fine and known and not odd else None
 
 

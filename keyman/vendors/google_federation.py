@@ -61,8 +61,7 @@ class ExternalAccount(InFile):
         except errors.Error:
             raise
         except Exception as error:  # noqa: BLE001 (files, programs and other clouds are behind it)
-            failure = _no_subject(source, self._held, error)
-        raise failure
+            raise _no_subject(source, self._held, error) from None
 
     def _addressed(self, info: Info) -> tuple[Info, dict[str, Asked]]:
         """The file's content with the addresses that count, and what is asked there."""

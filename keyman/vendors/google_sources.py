@@ -200,11 +200,9 @@ class Adc:
         except errors.RetryLater as error:
             if source is not self._metadata or self._answered:
                 raise
-            failure = _nothing_found(error)
-        else:
-            self._answered = source is self._metadata
-            return told
-        raise failure
+            raise _nothing_found(error) from None
+        self._answered = source is self._metadata
+        return told
 
     def _source(self) -> Source:
         path = adc_file()

@@ -61,9 +61,7 @@ class Wire:
                 told_headers = {name.lower(): value for name, value in reply.headers.items()}
                 return Answer(reply.status_code, told_headers, _beginning(reply), asked_at)
         except _FAILURES as error:
-            failure = _no_answer(asked, error)
-        # Outside of the handler: the foreign error holds the request, and that a secret.
-        raise failure
+            raise _no_answer(asked, error) from None
 
     def _client(self, asked: Asked, url: str) -> httpx2.Client:
         local = is_local(urlsplit(url))
@@ -87,11 +85,10 @@ class Wire:
         try:
             return _trusted(str(bundle), Path(bundle).stat().st_mtime_ns)
         except OSError as error:  # ssl's own errors are such, too
-            why = type(error).__name__
-        raise errors.Rejected(
-            f"network.ca_bundle can't be used: {bundle} ({why})",
-            hint="it must be a file of certificates (PEM)",
-        )
+            raise errors.Rejected(
+                f"network.ca_bundle can't be used: {bundle} ({type(error).__name__})",
+                hint="it must be a file of certificates (PEM)",
+            ) from None
 
 
 @lru_cache(maxsize=4)

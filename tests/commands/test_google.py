@@ -200,3 +200,58 @@ def test_tokens_are_forgotten_and_not_revoked(place: Home) -> None:
     assert (refused.status, refused.json["error"]["code"]) == (2, "usage")
     assert "can't be revoked: they end soon" in refused.json["error"]["message"]
     assert place.keyman("forget", "vertex").status == 0
+
+
+REFUSED = [
+    ("rollback vertex", 2, "short-lived tokens", "keyman rotate vertex"),
+    ("adopt vertex --slot key-one", 2, "nothing to adopt", "gets its tokens itself"),
+    ("adopt vertex --key-id x", 2, "nothing to adopt", "gets its tokens itself"),
+    ("put vertex", 2, "issued by google", ""),
+    ("rotate vertex --new-key", 2, "no key with slots", "keyman rotate vertex"),
+    ("activate vertex --slot key-one", 2, "no slot 'key-one'", "can't be switched"),
+    ("deactivate vertex --slot key-one", 2, "no slot 'key-one'", "can't be switched"),
+    ("revoke vertex --yes --slot key-one", 3, "nothing of ours", ""),
+    ("get vertex --previous", 4, "no previous version", ""),
+    ("policy vertex --one-key", 2, "--one-key is for oci-genai", "leave out --one-key"),
+]
+
+
+def test_what_tokens_have_not_is_refused_in_words(place: Home) -> None:
+    with place.daemon():
+        until(lambda: place.keyman("get", "vertex").status == 0)
+        done = [place.keyman(*words.split(), stdin="ya29.x") for words, *_ in REFUSED]
+    for said, (words, status, what, advice) in zip(done, REFUSED, strict=True):
+        lines = [line for line in said.err.splitlines() if line.startswith("keyman: ")]
+        assert (said.status, len(lines)) == (status, 2), (words, said)
+        assert lines[0].startswith("keyman: error: "), words
+        assert what in lines[0], words
+        assert lines[1].startswith("keyman: hint: "), words
+        assert advice in lines[1], words
+
+
+def test_a_leaked_token_is_replaced_and_its_end_is_told(
+    place: Home, sandbox: GoogleSandbox
+) -> None:
+    """Google takes no token of a service account back."""
+    with place.daemon():
+        until(lambda: place.keyman("get", "vertex").status == 0)
+        leaked = place.keyman("get", "vertex", "--json").json
+        done = place.keyman("revoke", "vertex", "--yes", "--timeout", "1s")
+        now = place.keyman("get", "vertex", "--json").json
+        order = place.keyman("status", "vertex", "--json").json["order"]
+    assert done.status == 7
+    assert f"works until its own end at {leaked['expires_at']}" in done.out
+    assert "lookups get version 2" in done.out
+    assert (now["version"], asked(sandbox)) == (2, 2)
+    assert (order["state"], order["until"]) == ("running", leaked["expires_at"])
+
+
+def test_a_rotation_by_hand_gets_another_token(place: Home, sandbox: GoogleSandbox) -> None:
+    with place.daemon():
+        until(lambda: place.keyman("get", "vertex").status == 0)
+        foretold = place.keyman("rotate", "vertex", "--dry-run", "--json").json["steps"]
+        done = place.keyman("rotate", "vertex", "--json")
+        assert place.keyman("get", "vertex", "--previous").status == 4
+    assert [one["step"] for one in foretold][:3] == ["request", "issue", "promote"]
+    assert (done.status, done.json["state"], done.json["until"]) == (0, "done", None)
+    assert asked(sandbox) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from keyman.desk import Wish
 from keyman.once import do_what_is_due
 from keyman.sandbox.openai import OpenAISandbox
 from tests.commands.kinds import findings, home_with
-from tests.commands.world import Home
+from tests.commands.world import Home, until
 
 MAIN = """\
   main:
@@ -93,8 +94,10 @@ def test_the_admin_key_is_read_at_each_call(place: Home, sandbox: OpenAISandbox)
 
 
 def test_an_admin_key_that_ended_is_not_used(place: Home, sandbox: OpenAISandbox) -> None:
-    ended = ("--expires-at", "2026-01-01T00:00:00Z")
-    assert place.keyman("put", "admin", *ended, stdin=sandbox.admin_key).status == 0
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    done = place.keyman("put", "admin", "--expires-at", soon, stdin=sandbox.admin_key)
+    assert done.status == 0, done.err
+    until(lambda: "expired" in findings(place))
     found = findings(place)
     assert found["expired"] == [("error", "admin")]
     assert found["provider_failed"] == [("error", "main")]

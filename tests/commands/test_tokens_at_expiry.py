@@ -278,6 +278,15 @@ def test_a_storm_of_reports_is_one_refresh() -> None:
         assert token(place)["version"] == 2
 
 
+def test_a_report_that_comes_late_is_about_a_token_that_is_gone() -> None:
+    with google(3600) as sandbox, at_home(sandbox) as place, place.open() as app:
+        app.rotator.advance("vertex")
+        for _ in range(2):
+            app.rotator.report("vertex", 1)
+            app.rotator.advance("vertex")
+        assert (asked(sandbox), app.snapshot.look_up("vertex").version) == (2, 2)
+
+
 def test_a_storm_about_a_token_that_the_metadata_server_gives_again_is_no_loop() -> None:
     source = "{kind: metadata}"
     with google(3600) as sandbox, at_home(sandbox, source=source) as place, place.daemon():
@@ -468,6 +477,24 @@ def test_a_token_that_came_after_the_clock_was_set_keeps_the_life_it_was_told(
         told = app.desk.status("vertex")["current"]
         app.clock_set(by)
         assert app.desk.status("vertex")["current"] == told
+
+
+def test_a_record_that_cannot_be_read_keeps_no_other_token_from_following_the_clock() -> None:
+    clock, names = Settable(), ("broken", "sound")
+    with (
+        google(3600) as sandbox,
+        at_home(sandbox, names=names) as place,
+        open_with(place, clock) as app,
+    ):
+        for name in names:
+            app.rotator.advance(name)
+        told = moment(app.desk.status("sound")["current"]["expires_at"])
+        with closing(sqlite3.connect(place.state / "keyman.db")) as journal, journal:
+            journal.execute("UPDATE credentials SET provider = 'x' WHERE name = 'broken'")
+        clock.shift = timedelta(hours=1)
+        app.clock_set(clock.shift)
+        now = moment(app.desk.status("sound")["current"]["expires_at"])
+    assert abs(now - told - 3600) <= 1
 
 
 def test_tokens_that_are_all_due_after_a_long_stop_are_asked_for_one_after_the_other() -> None:

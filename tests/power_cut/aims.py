@@ -31,23 +31,38 @@ class Scene:
     rules: list[dict[str, object]]  # the weather; an aimed fault goes first
 
 
-def choose(dice: random.Random, case: Case, last: Moment | None) -> Moment:
-    """One that this cloud's calls allow for."""
-    if last is long_before_the_effect:
-        return after_a_while
-    there = case.targets
-    moments: list[tuple[int, Moment]] = [
-        (25, at_any_time),
-        (12, while_starting),
-        (18 if there.calls else 0, after_a_call),
-        (12 if there.changes else 0, before_the_effect),
-        (8 if there.changes else 0, long_before_the_effect),
-        (10 if there.calls else 0, before_the_answer),
-        (12, at_a_record),
-        (6 if there.probe else 0, while_probing),
-        (12 if there.endings else 0, after_a_lost_answer),
-    ]
-    return dice.choices([m for _, m in moments], [w for w, _ in moments])[0]
+class Deck:
+    """Aims for one case, dealt so that even a short life meets different ones."""
+
+    def __init__(self, dice: random.Random, case: Case) -> None:
+        self._dice, self._there = dice, case.targets
+        self._left: list[Moment] = []
+        self._last: Moment | None = None
+
+    def draw(self) -> Moment:
+        """One that this cloud's calls allow for."""
+        if self._last is long_before_the_effect:
+            self._last = after_a_while
+            return after_a_while
+        if not self._left:
+            self._left = [moment for often, moment in self._moments() for _ in range(often)]
+            self._dice.shuffle(self._left)
+        self._last = self._left.pop()
+        return self._last
+
+    def _moments(self) -> list[tuple[int, Moment]]:
+        there = self._there
+        return [
+            (2, at_any_time),
+            (1, while_starting),
+            (1, at_a_record),
+            (2 if there.calls else 0, after_a_call),
+            (1 if there.changes else 0, before_the_effect),
+            (1 if there.changes else 0, long_before_the_effect),
+            (1 if there.calls else 0, before_the_answer),
+            (1 if there.probe else 0, while_probing),
+            (2 if there.endings else 0, after_a_lost_answer),
+        ]
 
 
 def while_starting(scene: Scene) -> str:

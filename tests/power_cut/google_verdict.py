@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tests.power_cut.case import Entry
 from tests.power_cut.evidence import Evidence, Handed
-from tests.power_cut.verdict import A_MOMENT, Fate, Judge
+from tests.power_cut.verdict import A_MOMENT, LONGEST_DELAY, Fate, Judge
 
 ROUNDED = timedelta(seconds=2)  # an issuer tells whole seconds, and one less than the truth
 
@@ -55,7 +55,8 @@ class GoogleJudge(Judge):
         for earlier, later in pairwise(self.asked):
             between = [call for call in self.log if earlier.number <= call.number < later.number]
             spoilt = any(call.fault not in (None, "delay") or not call.done for call in between)
-            since = earlier.at - A_MOMENT
+            # What a kill outlived may land when the next owner has asked already.
+            since = earlier.at - (LONGEST_DELAY if earlier.fault == "delay" else A_MOMENT)
             born = any(since < at < later.at for at in evidence.started)
             wished = any(since < at < later.at for at in wishes)
             if not (spoilt or born or wished or later.at - earlier.at >= self._due_after):

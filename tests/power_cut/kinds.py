@@ -9,7 +9,7 @@ from tests.power_cut.case import Case
 from tests.power_cut.cloud import Cloud
 from tests.power_cut.google_case import SOURCES, GoogleCase
 from tests.power_cut.oci_case import OciCase
-from tests.power_cut.openai_case import OpenaiCase
+from tests.power_cut.openai_case import POLICIES, OpenaiCase
 from tests.power_cut.static_case import StaticCase
 
 KINDS = ("oci", "openai", "google", "static")
@@ -27,7 +27,8 @@ def open_case(kind: str, folder: Path, seed: int, dice: random.Random) -> Case:
     if kind == "oci":
         return OciCase(Cloud(place, seed, *OciCase.arguments()))
     if kind == "openai":
-        return OpenaiCase(Cloud(place, seed, *OpenaiCase.arguments()))
+        policy = dice.choice(POLICIES)
+        return OpenaiCase(Cloud(place, seed, *OpenaiCase.arguments()), policy)
     if kind == "google":
         source = dice.choice(tuple(SOURCES))
         return GoogleCase(Cloud(place, seed, *GoogleCase.arguments()), source)

@@ -59,6 +59,7 @@ class Played:
     case: Case
     people: People
     clients: list[Application]
+    deck: aims.Deck
     rules: list[dict[str, object]] = field(default_factory=list)
 
 
@@ -71,7 +72,6 @@ class Life:
         self.keyman = Keyman(folder, log_format=self.dice.choice(("text", "json")))
         self._folder = folder
         self.parts: list[Played] = []
-        self._aim: aims.Moment | None = None
         self._kills: list[Kill] = []
         os.environ["KEYMAN_SOCKET"] = str(self.keyman.socket)
 
@@ -114,7 +114,7 @@ class Life:
             users = applications(
                 case, self.keyman, self._clients_stop, dice, beside=len(self._opened)
             )
-            self.parts.append(Played(case, people, users))
+            self.parts.append(Played(case, people, users, aims.Deck(dice, case)))
 
     def _say_what_is_wanted(self, *, peaceful: bool) -> None:
         self.keyman.sections = {case.name: case.section(peaceful=peaceful) for case in self._opened}
@@ -131,13 +131,17 @@ class Life:
             part.rules = part.case.weather(self.dice)
             part.case.cloud.suffer(part.rules)
         part = self.dice.choice(self.parts)
-        self._aim = aims.choose(self.dice, part.case, self._aim)
-        how = self._aim(self._scene(part))
+        aim = part.deck.draw()
+        how = aim(self._scene(part))
         self._alive()
         kill = Kill(f"{how} ({part.case.name})" if len(self.parts) > 1 else how, started, now())
         self.keyman.kill()
         self._kills.append(kill)
-        self._find(kill, part.case)
+        if aim is aims.after_a_lost_answer:
+            time.sleep(part.case.heard_within + 0.1)  # else nothing could be said of it yet
+        self._find(kill)
+        soon = aim is aims.long_before_the_effect
+        time.sleep(0.0 if soon else self.dice.choice((0.0, 0.0, 0.1, 0.5, 1.5)))
 
     def _scene(self, part: Played) -> aims.Scene:
         def provoke(what: str) -> None:
@@ -145,15 +149,11 @@ class Life:
 
         return aims.Scene(self.keyman, part.case, self.dice, provoke, part.rules)
 
-    def _find(self, kill: Kill, aimed_at: Case) -> None:
-        """What lies on the disk now; then, in most lives, somebody takes a moment to start."""
-        if self._aim is aims.after_a_lost_answer:
-            time.sleep(aimed_at.heard_within + 0.1)  # else nothing could be said of it yet
+    def _find(self, kill: Kill) -> None:
+        """What lies on the disk now."""
         for part in self.parts:
             part.case.evidence.kills.append(kill)
             part.case.inspect(kill, self.keyman.at_rest(part.case.name))
-        soon = self._aim is aims.long_before_the_effect
-        time.sleep(0.0 if soon else self.dice.choice((0.0, 0.0, 0.1, 0.5, 1.5)))
 
     def _alive(self) -> None:
         if self.keyman.ended is not None:
@@ -234,7 +234,7 @@ class Life:
         files = self.keyman.places_with(case.needles())
         broken = [*judge.broken(), *(f"I9: a secret lies in {name}" for name in files)]
         tag = f"{case.name}: " if len(self.parts) > 1 else ""
-        report.broken += [f"{tag}{one}" for one in dict.fromkeys(broken)]
+        report.broken += [f"{tag}{one}" for one in dict.fromkeys(broken)][:LINES_SHOWN]
         report.rotations += rotations(evidence.handed)
         report.lookups += len(evidence.handed)
         report.requests += len(evidence.called)

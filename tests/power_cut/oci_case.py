@@ -63,7 +63,7 @@ class OciCase(Case):
             changes=("RenewApiKey", "RenewApiKey", "SetApiKeyState", "UpdateApiKey"),
             reads=("GetApiKey",),
             probe=("ChatCompletions", '"ping"'),
-            endings=(("SetApiKeyState", "INACTIVE"), ("SetApiKeyState", "REVOKED")),
+            endings=(*2 * [("SetApiKeyState", "REVOKED")], ("SetApiKeyState", "INACTIVE")),
         )
 
     def section(self, *, peaceful: bool = False) -> str:

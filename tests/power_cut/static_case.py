@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -66,8 +67,10 @@ class StaticCase(Case):
         people.put_beside()
 
     def fresh_secret(self) -> str:
+        """Made a moment ago: nobody hands on what its maker does not yet take."""
         self._made += 1
         made = self.cloud.act("create_key", account_id=self.account, name=f"by hand {self._made}")
+        time.sleep(ALL_HAVE_HEARD.total_seconds())
         return str(made["value"])
 
     def drift(self, dice: random.Random) -> bool:

@@ -417,7 +417,8 @@ INTEGER, SWITCH, OBJECT = (
     ],
 )
 def test_mistakes_are_said_in_plain_words(world: World, call: str, body: object, said: str) -> None:
-    status, _, answer = world.ask(*call.split(), body)
+    method, target = call.split()
+    status, _, answer = world.ask(method, target, body)
     assert (status, answer["error"]["message"]) == (400, said)
 
 

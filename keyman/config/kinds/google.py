@@ -152,7 +152,8 @@ class GoogleSection(CredentialSection):
     def _lead(self) -> tuple[timedelta, float]:
         if self.policy.rotate_before:
             return self.policy.rotate_before, 0.0
-        return (METADATA_LEAD, 0.0) if self.source.kind == "metadata" else (LEAD, SHARE)
+        repeats = self.source.kind in ("metadata", "adc")  # which may turn out to be the same
+        return (METADATA_LEAD, 0.0) if repeats else (LEAD, SHARE)
 
     def policy_problems(self, policy: Policy) -> list[str]:
         """None of the usual ones: see `contradictions`, which know the source."""
