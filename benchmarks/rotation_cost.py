@@ -31,8 +31,8 @@ from keyman.core.model import (
 )
 from keyman.core.policy import Policy, Verification
 from keyman.db.journal import Journal
-from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.performer import Managed
+from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.rotator import Rotator
 from keyman.stores.sealed_file import SealedFile
 
