@@ -136,8 +136,6 @@ def references(credentials: Mapping[str, CredentialSettings], names: Collection[
         if other not in names:
             near = get_close_matches(other, [known for known in names if known != name], n=1)
             wrong = "no credential has this name" + (f" (did you mean {near[0]}?)" if near else "")
-        elif name == other and _own(credentials[name].options):
-            continue
         elif _leads_back(name, needs):
             wrong = "leads back to this credential: somebody has to bring the first key"
         elif other in credentials and not _own(credentials[other].options):

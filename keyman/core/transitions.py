@@ -187,7 +187,7 @@ def _undecided(
         Verdict.FORBIDDEN: "the new secret is known but not allowed to call the model",
     }.get(verdict, both)
     hint = {Verdict.SILENT: "check base_url, network and proxy with `keyman check`"}
-    advice = hint.get(verdict, f"add the IAM statements that `keyman policy {c.name}` prints")
+    advice = hint.get(verdict, f"see that it may: `keyman policy {c.name}` says what that takes")
     return failed(c, "verify", why, advice, now)
 
 

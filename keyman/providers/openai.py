@@ -5,7 +5,7 @@ deletes it. Making a key can't be repeated safely, so each carries the wish it w
 name; a call without an answer is settled before the next one is made, and what is left of it is
 deleted. docs/openai.md lists what OpenAI's documents leave open, with the test of each.
 
-Never makes a key while an earlier call may still make one, never deletes a key that may matter to
+Never makes a key while a call of its own may still make one, never deletes one that may matter to
 anybody, and never keeps a secret.
 """
 

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.power_cut.case import Case
+from tests.power_cut.evidence import now
 from tests.power_cut.outside import Keyman
 
 Moment = Callable[["Scene"], str]
 PATIENCE = 7.0  # seconds
 MORE_PATIENCE = 11.0  # an overlap may have to end first
 SOON = 2.0  # seconds
+SERVED = 8.0  # seconds, of which a start that is well needs one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Deck:
             (1 if there.calls else 0, before_the_answer),
             (1 if there.probe else 0, while_probing),
             (2 if there.endings else 0, after_a_lost_answer),
+            (2 if there.gone_at_start else 0, once_served),
         ]
 
 
@@ -75,6 +78,19 @@ def at_any_time(scene: Scene) -> str:
     scene.keyman.answers_within()
     time.sleep(scene.dice.uniform(0.0, 6.0))
     return "at any time"
+
+
+def once_served(scene: Scene) -> str:
+    """In fair weather there is something to hand out soon after a start."""
+    case = scene.case
+    case.cloud.suffer([])
+    if scene.keyman.answers_within():
+        began = now()
+        if not _wait(lambda: any(one.asked > began for one in case.evidence.handed[-9:]), SERVED):
+            case.evidence.said.append(
+                f"L: nothing to hand out {SERVED:.0f} s after {began:%H:%M:%S}"
+            )
+    return "once there was something to hand out"
 
 
 def after_a_call(scene: Scene) -> str:

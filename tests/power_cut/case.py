@@ -33,6 +33,7 @@ class Targets:
     reads: tuple[str, ...] = ()
     probe: tuple[str, str] | None = None  # an operation, and what the request must contain
     endings: tuple[tuple[str, str], ...] = ()  # changes that end a secret
+    gone_at_start: bool = False  # a daemon that starts has nothing to hand out yet
 
     @property
     def calls(self) -> tuple[str, ...]:

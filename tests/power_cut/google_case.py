@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from tests.power_cut import weather
@@ -71,9 +72,10 @@ class GoogleCase(Case):
     def __init__(self, cloud: Cloud, source: str) -> None:
         self.source, self.asks = source, SOURCES[source][0]
         super().__init__(cloud)
+        self._peace = datetime.max.replace(tzinfo=UTC)
 
     def aimed_at(self) -> Targets:
-        return Targets(changes=(self.asks,), reads=(self.asks,))
+        return Targets(changes=(self.asks,), reads=(self.asks,), gone_at_start=True)
 
     def section(self, *, peaceful: bool = False) -> str:
         folder = self.cloud.folder
@@ -84,6 +86,7 @@ class GoogleCase(Case):
         return SECTION.format(url=self.cloud.url, source=source, before=before)
 
     def make_peace(self) -> None:
+        self._peace = now()
         self.cloud.ask("POST", "token_seconds", {"seconds": LONG})
 
     def taken(self) -> set[str]:
@@ -109,7 +112,14 @@ class GoogleCase(Case):
 
     def judge(self) -> GoogleJudge:
         log = [Entry.read(line) for line in self.cloud.log()]
-        return GoogleJudge(self.evidence, log, self.asks, TOKENS_LIVE, REFRESHED_BEFORE)
+        return GoogleJudge(
+            self.evidence,
+            log,
+            self.asks,
+            life=TOKENS_LIVE,
+            lead=REFRESHED_BEFORE,
+            peace=self._peace,
+        )
 
     def inspect(self, kill: Kill, resting: Resting | None) -> None:
         """No token rests anywhere: the store has none, and the record says so of none."""

@@ -14,16 +14,27 @@ ROUNDED = timedelta(seconds=2)  # an issuer tells whole seconds, and one less th
 
 
 class GoogleJudge(Judge):
-    """`asks` is the request whose answer is the token; `life` and `lead` are in seconds."""
+    """`asks` is the request whose answer is the token; `life` and `lead` are in seconds, until
+    peace came and tokens began to live for long.
+    """
 
     def __init__(
-        self, evidence: Evidence, log: list[Entry], asks: str, life: float, lead: float
+        self,
+        evidence: Evidence,
+        log: list[Entry],
+        asks: str,
+        *,
+        life: float,
+        lead: float,
+        peace: datetime,
     ) -> None:
         self.log = log
         self.asked = [call for call in log if call.operation == asks]
         self._due_after = timedelta(seconds=life - lead) - ROUNDED
         self._ends = {
-            call.secret: call.at + timedelta(seconds=life) for call in self.asked if call.secret
+            call.secret: call.at + timedelta(seconds=life)
+            for call in self.asked
+            if call.secret and call.at < peace
         }
         super().__init__(evidence, self._what_people_did(), overlap=None)
 
@@ -52,9 +63,13 @@ class GoogleJudge(Judge):
     def _asked_without_need(self) -> Iterator[str]:
         """After a good answer the next one is asked for when due, or after a start or a wish."""
         evidence, wishes = self.evidence, self.evidence.wishes()
+        handed_out: set[str | None] = set()
         for earlier, later in pairwise(self.asked):
             between = [call for call in self.log if earlier.number <= call.number < later.number]
             spoilt = any(call.fault not in (None, "delay") or not call.done for call in between)
+            # An issuer may answer with the token of last time: that is no new one.
+            spoilt = spoilt or earlier.secret in handed_out
+            handed_out.add(earlier.secret)
             # What a kill outlived may land when the next owner has asked already.
             since = earlier.at - (LONGEST_DELAY if earlier.fault == "delay" else A_MOMENT)
             born = any(since < at < later.at for at in evidence.started)

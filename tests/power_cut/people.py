@@ -70,13 +70,13 @@ class People(threading.Thread):
         self._order("rotate", {"reason": "people"})
 
     def care(self) -> None:
-        """Whoever sees that nothing helps any more does what the hint says."""
+        """Whoever sees that nothing but a person helps any more does what the hint says."""
         status = self._keyman.status(self._case.name)
         ill = status is not None and status["health"] in STUCK and not status["order"]
         if BY_HAND in self._case.wishes:
             if ill:
                 self.put()
-        elif ill and self._was_ill:
+        elif ill and self._was_ill and "switch" in self._case.wishes:
             self._order("rotate", {"new_key": True})
         self._was_ill = ill
 

@@ -24,7 +24,7 @@ from keyman.sandbox.faults import Fault
 from keyman.sandbox.openai_behaviour import OpenAIBehaviour
 from tests.providers.openai_world import CANARY, LIFETIME, Network, World, until_done, world
 
-SEEDS = range(40)
+SEEDS = range(25)
 
 
 @pytest.fixture
