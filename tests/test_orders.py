@@ -576,6 +576,7 @@ def test_finished_versions_are_kept_for_a_while_and_no_more_than_fifty() -> None
             None,
             handle=f"h{n}",
             stored=False,
+            revoked_at=at(-1),
             requested_at=at(n - 900 * DAY if n < 9 else -DAY),
         )
         for n in range(1, 80)

@@ -749,14 +749,18 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Revoke(OWN),
     ),
     (
-        "unless it only carried on another one's secret",
+        "unless another version still has its secret",
         credential(
+            replace(OLD, slot=None, handle="left", attempt=OWN.attempt, replaced_at=at(-1)),
             replace(OWN, carries=1, stored=False),
             replace(NEWER, slot=None, handle="now", number=4),
             spec=KEYLESS,
             home=None,
         ),
-        Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
+        also(
+            Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
+            KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", "mask-1", OLD.expires_at),)),
+        ),
         Wait,
     ),
     (

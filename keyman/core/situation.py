@@ -180,10 +180,15 @@ class Situation:
         return seen.state in GONE or (self.contradiction(v) is not None and not self.shows(v))
 
     def left_over(self, v: Version) -> bool:
-        """A key of its own that was made and came to nothing: nobody will ever use it."""
-        made = v.given_up is not None and v.issued_at is not None and v.carries is None
+        """A key of its own that is over for us and may live on: nobody is to use it any more.
+
+        It came to nothing, or it seemed dead when it was replaced.
+        """
         kind = not self.spec.slots and self.spec.observes and self.spec.revokes
-        return made and kind and v.revoked_at is None
+        over = v.stage is Stage.REVOKED and v.issued_at is not None and v.revoked_at is None
+        if not kind or not over:
+            return False
+        return all(w.stage is Stage.REVOKED for w in self.versions if w.attempt == v.attempt)
 
     def _gone_with_its_key(self, v: Version) -> bool:
         """Its key is not shown, and a probe refused what was last handed out of it.
