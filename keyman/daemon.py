@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -41,8 +42,9 @@ LONGEST_WAIT = timedelta(hours=1)
 STOPS_WITHIN = 1.5  # seconds for turns under way to reach their record
 HEARS_WITHIN = 0.2  # seconds until a signal is heard
 TURNS_AT_ONCE = 8
-ALARMS_PER_SECOND = 12
-LATE = timedelta(seconds=0.3)
+ALARMS_PER_SECOND = 9
+HELD_UP_PER_SECOND = 6
+TURNS_PER_SECOND = 10  # beside those under way: less than 20 requests within any second
 HOUSE_EVERY_HOURS = 6
 
 log = logging.getLogger("keyman.daemon")
@@ -75,6 +77,8 @@ class Daemon:
         self._reload = reload
         self._due: dict[str, datetime] = {}
         self._pace, self._pacing = Pace(ALARMS_PER_SECOND), threading.Lock()
+        self._held_up = Pace(HELD_UP_PER_SECOND)
+        self._begun: deque[float] = deque(maxlen=TURNS_PER_SECOND)
         self._stop = threading.Event()
         self._hang_up = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -115,18 +119,28 @@ class Daemon:
         if until is not None:
             self._in_turn(name, min(until, self._clock.now() + LONGEST_WAIT))
 
-    def _in_turn(self, name: str, at: datetime) -> None:
+    def _in_turn(self, name: str, at: datetime, pace: Pace | None = None) -> None:
         with self._pacing:
-            moment = self._pace.moment(at, self._clock.now())
+            moment = (pace or self._pace).moment(at, self._clock.now())
         self._alarm(self._rung, name, moment)
 
     def _rung(self, name: str) -> None:
-        """After a stop, or a suspended night, all alarms ring late and together: queue again."""
-        now = self._clock.now()
-        if now - self._due.get(name, now) > LATE:
-            self._in_turn(name, now)
-        else:
+        """Alarms that were held up, by a busy machine or a stop, ring together: not all begin.
+
+        The rest is put beside those to come and not behind them, who may be ten thousand.
+        """
+        if self._may_begin():
             self.turn(name)
+        else:
+            self._in_turn(name, self._clock.now(), self._held_up)
+
+    def _may_begin(self) -> bool:
+        now = self._clock.monotonic()
+        with self._pacing:
+            if len(self._begun) == TURNS_PER_SECOND and now - self._begun[0] < 1:
+                return False
+            self._begun.append(now)
+            return True
 
     def _alarm(self, act: Callable[[str], None], name: str, at: datetime) -> None:
         self._due[name] = at

@@ -498,7 +498,7 @@ def test_a_record_that_cannot_be_read_keeps_no_other_token_from_following_the_cl
 
 
 def test_tokens_that_are_all_due_after_a_long_stop_are_asked_for_one_after_the_other() -> None:
-    names = tuple(f"t{number}" for number in range(60))
+    names = tuple(f"t{number}" for number in range(40))
     with google(8) as sandbox, at_home(sandbox, 2, names=names) as place:
         with place.daemon() as daemon:
             until(lambda: asked(sandbox) >= len(names))

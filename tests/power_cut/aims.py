@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from tests.power_cut.case import Case
 from tests.power_cut.evidence import now
@@ -19,6 +20,7 @@ Moment = Callable[["Scene"], str]
 PATIENCE = 7.0  # seconds
 MORE_PATIENCE = 11.0  # an overlap may have to end first
 SOON = 2.0  # seconds
+A_WHILE = 0.7  # seconds
 SERVED = 8.0  # seconds, of which a start that is well needs one
 
 
@@ -64,7 +66,8 @@ class Deck:
             (1 if there.calls else 0, before_the_answer),
             (1 if there.probe else 0, while_probing),
             (2 if there.endings else 0, after_a_lost_answer),
-            (2 if there.gone_at_start else 0, once_served),
+            (2 if there.fleeting else 0, once_served),
+            (1 if there.fleeting else 0, after_the_end),
         ]
 
 
@@ -82,15 +85,33 @@ def at_any_time(scene: Scene) -> str:
 
 def once_served(scene: Scene) -> str:
     """In fair weather there is something to hand out soon after a start."""
-    case = scene.case
-    case.cloud.suffer([])
+    scene.case.cloud.suffer([])
     if scene.keyman.answers_within():
         began = now()
-        if not _wait(lambda: any(one.asked > began for one in case.evidence.handed[-9:]), SERVED):
-            case.evidence.said.append(
-                f"L: nothing to hand out {SERVED:.0f} s after {began:%H:%M:%S}"
-            )
+        if not _served_since(scene, began):
+            what = f"L: nothing to hand out {SERVED:.0f} s after {began:%H:%M:%S}"
+            scene.case.evidence.said.append(what)
     return "once there was something to hand out"
+
+
+def after_the_end(scene: Scene) -> str:
+    """Nobody hands out another one until what is held has ended, and for a moment longer."""
+    case, fault = scene.case, {"effect": "lost_before", "operation": scene.case.targets.fleeting}
+    scene.keyman.answers_within()
+    served = _served_since(scene, now())
+    case.cloud.suffer([dict(fault)])
+
+    def ended() -> bool:
+        end = case.evidence.handed[-1].expires_at
+        return end is not None and (now() - end).total_seconds() > A_WHILE
+
+    over = served and _wait(ended, MORE_PATIENCE)
+    return "after the end of what was held" if over else "before any end"
+
+
+def _served_since(scene: Scene, began: datetime) -> bool:
+    handed = scene.case.evidence.handed
+    return _wait(lambda: any(one.asked > began for one in handed[-9:]), SERVED)
 
 
 def after_a_call(scene: Scene) -> str:

@@ -33,7 +33,7 @@ class Targets:
     reads: tuple[str, ...] = ()
     probe: tuple[str, str] | None = None  # an operation, and what the request must contain
     endings: tuple[tuple[str, str], ...] = ()  # changes that end a secret
-    gone_at_start: bool = False  # a daemon that starts has nothing to hand out yet
+    fleeting: str | None = None  # what is asked for again and again, and is gone after a kill
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -148,6 +148,7 @@ class Case:
         found = Found(kill, at, stored=frozenset(resting.secrets.values()))
         found.open_versions = sum(v.stage in ("requested", "pending") for v in versions)
         found.still_on = self._over_and_taken(resting, taken, at)
+        found.not_kept = tuple(v.number for v in versions if _unkept(v, resting))
         current = resting.record.current
         if current is not None and not (current.dead_at or current.compromised):
             found.current, found.secret = current.number, resting.secrets.get(current.number)
@@ -167,6 +168,12 @@ class Case:
             if v.attempt not in kept and (secret := secrets[v.number]) in taken and secret
             if (ended := ended_at(v)) and (at - ended).total_seconds() > self.heard_within
         }
+
+
+def _unkept(v: Version, resting: Resting) -> bool:
+    """Something depends on its secret, and it is not in the store."""
+    depended_on = v.stage in (Stage.PENDING, Stage.CURRENT, Stage.PREVIOUS)
+    return depended_on and v.number not in resting.secrets
 
 
 def ended_at(v: Version) -> datetime | None:

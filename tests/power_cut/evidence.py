@@ -110,6 +110,7 @@ class Found:
     current: int | None = None  # the version that lookups may be answered with
     secret: str | None = None
     accepted: bool | None = None
+    not_kept: tuple[int, ...] = ()  # versions whose secret is not in the store as it must be
     still_on: dict[int, str] = field(default_factory=dict)  # recorded as over, and taken
 
 

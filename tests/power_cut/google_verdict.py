@@ -70,8 +70,9 @@ class GoogleJudge(Judge):
             # An issuer may answer with the token of last time: that is no new one.
             spoilt = spoilt or earlier.secret in handed_out
             handed_out.add(earlier.secret)
-            # What a kill outlived may land when the next owner has asked already.
-            since = earlier.at - (LONGEST_DELAY if earlier.fault == "delay" else A_MOMENT)
+            # What outlived its sender may land when the next owner has asked already.
+            held_back = "delay" in (earlier.fault, later.fault)
+            since = earlier.at - (LONGEST_DELAY if held_back else A_MOMENT)
             born = any(since < at < later.at for at in evidence.started)
             wished = any(since < at < later.at for at in wishes)
             if not (spoilt or born or wished or later.at - earlier.at >= self._due_after):

@@ -136,6 +136,8 @@ class Judge:
         for found in self.evidence.found:
             if found.open_versions > 1:
                 yield f"I4: {found.open_versions} rotations in flight after [{found.kill}]"
+            if found.not_kept:
+                yield f"I3: the store lacks versions {found.not_kept}, after [{found.kill}]"
             for number, secret in found.still_on.items():
                 if not self.switched_on(secret):
                     yield (
