@@ -108,8 +108,9 @@ class Daemon:
         for name in self._names():
             with self._pacing:
                 moment = self._pace.moment(now, now)
-            if not now <= self._due.get(name, now) < moment:
-                self._alarm(self._rung, name, moment)
+            due = self._due.get(name)
+            if due is None or not now <= due < moment:
+                self._alarm(name, moment)
 
     def turn(self, name: str) -> None:
         if name not in set(self._names()):
@@ -122,7 +123,7 @@ class Daemon:
     def _in_turn(self, name: str, at: datetime, pace: Pace | None = None) -> None:
         with self._pacing:
             moment = (pace or self._pace).moment(at, self._clock.now())
-        self._alarm(self._rung, name, moment)
+        self._alarm(name, moment)
 
     def _rung(self, name: str) -> None:
         """Alarms that were held up, by a busy machine or a stop, ring together: not all begin.
@@ -142,11 +143,11 @@ class Daemon:
             self._begun.append(now)
             return True
 
-    def _alarm(self, act: Callable[[str], None], name: str, at: datetime) -> None:
+    def _alarm(self, name: str, at: datetime) -> None:
         self._due[name] = at
         if not self._stop.is_set():
             self._scheduler.add_job(
-                act, "date", run_date=at, args=(name,), id=name, replace_existing=True
+                self._rung, "date", run_date=at, args=(name,), id=name, replace_existing=True
             )
 
     def sweep(self) -> None:

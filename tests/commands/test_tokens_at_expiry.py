@@ -27,7 +27,7 @@ import pytest
 from keyman import errors
 from keyman.app import App
 from keyman.clock import SystemClock
-from keyman.daemon import Daemon
+from keyman.daemon import SWEEP_EVERY, Daemon
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.google import GoogleSandbox
 from keyman.sandbox.google_files import SERVICE
@@ -495,6 +495,14 @@ def test_a_record_that_cannot_be_read_keeps_no_other_token_from_following_the_cl
         app.clock_set(clock.shift)
         now = moment(app.desk.status("sound")["current"]["expires_at"])
     assert abs(now - told - 3600) <= 1
+
+
+def test_at_a_start_nobody_waits_for_the_sweep() -> None:
+    names = tuple(f"t{number}" for number in range(4))
+    with google(3600) as sandbox, at_home(sandbox, names=names) as place, place.daemon():
+        until(lambda: asked(sandbox) == len(names))
+    times = sandbox.token_requests()
+    assert times[-1] - times[0] < SWEEP_EVERY.total_seconds() / 2
 
 
 def test_tokens_that_are_all_due_after_a_long_stop_are_asked_for_one_after_the_other() -> None:
