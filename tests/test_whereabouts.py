@@ -34,7 +34,8 @@ CONFIGURED = {
         "service_account_id: svc_acct_x, verify: {within: 3m}}, a: {provider: static}}"
     ),
     "openai, admin": (
-        "credentials: {v: {provider: openai, key_type: admin, admin_key: {credential: v}}}"
+        "credentials: {v: {provider: openai, key_type: admin, admin_key: {credential: a}}, "
+        "a: {provider: static}}"
     ),
     "static, few words": "credentials: {v: {provider: static}}",
     "static, many words": (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from keyman.config import Settings, load
 from keyman.errors import Error
 from keyman.lock import COMMAND
 from keyman.once import do_what_is_due
+from keyman.telemetry import QUIET
 
 ROOT = Path(__file__).parents[2]
 COMPARTMENT = "ocid1.compartment.oc1..sandbox"
@@ -190,6 +192,8 @@ class Home:
             contextlib.redirect_stderr(err),
         ):
             status = main(list(words))
+        for name in ("", *QUIET):  # what it set for a process of its own is not for the next test
+            logging.getLogger(name).setLevel(logging.NOTSET if name else logging.WARNING)
         return Done(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str, **how: Any) -> subprocess.Popen[str]:
