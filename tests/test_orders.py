@@ -511,6 +511,13 @@ def test_what_is_put_is_handed_out_at_once_and_the_one_before_stays_as_previous(
     assert (c.versions[2].expires_at, c.versions[2].fingerprint) == (at(3 * DAY), "f3")
 
 
+def test_what_is_put_is_not_replaced_by_an_older_one_that_was_being_taken_over() -> None:
+    carried = pending(3, None, carries=1, attempt="wish-1")
+    c = Credential(BY_HAND, (version(2, Stage.CURRENT, None), carried))
+    c = transitions.put(c, "f", "a", None, NOW)
+    assert [v.stage for v in c.versions] == [Stage.PREVIOUS, Stage.REVOKED, Stage.CURRENT]
+
+
 @pytest.mark.parametrize("kind", [OrderKind.ROTATE, OrderKind.REVOKE, OrderKind.NEW_KEY])
 def test_nobody_but_a_person_makes_or_destroys_what_comes_by_hand(kind: OrderKind) -> None:
     c = transitions.put(Credential(BY_HAND), "f", "a", None, NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,7 @@ from tests.credentials import (
 
 CURRENT = version(1, Stage.CURRENT)
 DUE = replace(CURRENT, expires_at=at(10 * DAY))
+LEAKED_THEN: dict[str, Any] = {"compromised_at": at(-1)}
 LEAKED = replace(CURRENT, compromised_at=at(-1))
 AT_ONCE = replace(LEAKED, revoke_first=True)
 OLD = version(1, Stage.PREVIOUS, replaced_at=at(-2 * DAY))
@@ -249,6 +251,21 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         credential(leaked_old := replace(OLD, replaced_at=at(-1), compromised_at=at(0)), NEWER),
         BOTH_ON,
         Revoke(leaked_old),
+    ),
+    (
+        "an old picture of a slot just filled tells of the secret before: this one lives",
+        credential(
+            CURRENT,
+            refilled := replace(FILLED, issued_at=at(-0.1), mask_before="older", **LEAKED_THEN),
+        ),
+        seen(looks(CURRENT), looks(FILLED, "REVOKED", mask="older")),
+        Revoke(refilled),
+    ),
+    (
+        "nor is it taken for revoked by somebody",
+        credential(replace(OLD, issued_at=at(-0.3), replaced_at=at(-0.2), mask_before="older"), NEWER),
+        seen(looks(OLD, "REVOKED", mask="older"), looks(NEWER)),
+        Wait,
     ),
     (
         "a leaked secret that was carried on under a later number is what lookups hand out",
@@ -660,6 +677,15 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         ),
         hidden(),
         Accept(gone, Stage.REVOKED, "destroyed at the provider"),
+    ),
+    (
+        "one that expired meanwhile needs no destroying, nor a probe",
+        credential(
+            over := version(1, Stage.RETIRED, handle="left", expires_at=at(-1), **LEAKED_THEN),
+            NEWER,
+        ),
+        also(seen(empty("one"), looks(NEWER)), KeySeen("left", NOT_SHOWN, ())),
+        Accept(over, Stage.REVOKED, "destroyed at the provider"),
     ),
     (
         "a leak in a key that is not shown does not hold up the new key",

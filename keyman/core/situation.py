@@ -155,7 +155,7 @@ class Situation:
         seen = self.seen(v)
         if seen is None or not self.c.in_place(v) or v.compromised:
             return None
-        if seen.state in GONE:
+        if self._shown_gone(v, seen):
             return Stage.REVOKED, f"its slot is {seen.state}"
         if v.expired(self.now):
             return Stage.REVOKED, "it expired"
@@ -175,9 +175,15 @@ class Situation:
             return True
         seen = self.seen(v)
         if seen is None:
-            ended = not self.spec.observes and v.expired(self.now)
-            return ended or self._gone_with_its_key(v)
-        return seen.state in GONE or (self.contradiction(v) is not None and not self.shows(v))
+            nothing_to_see = self.hidden(v) or not self.spec.observes
+            return (nothing_to_see and v.expired(self.now)) or self._gone_with_its_key(v)
+        overwritten = self.contradiction(v) is not None and not self.shows(v)
+        return overwritten or self._shown_gone(v, seen)
+
+    def _shown_gone(self, v: Version, seen: SlotSeen) -> bool:
+        """Is it this version's end that the slot shows, not that of the secret before it?"""
+        about_it = self.shows(v) or v.issued_at is None or self.settled_since(v.issued_at)
+        return seen.state in GONE and about_it
 
     def left_over(self, v: Version) -> bool:
         """A key of its own that is over for us and may live on: nobody is to use it any more.

@@ -237,6 +237,8 @@ def put(
     """A person brought the next secret: lookups get it from this record on."""
     for v in c.all_at(Stage.PREVIOUS):
         c = c.with_version(v.number, stage=Stage.REVOKED)
+    if c.open_version:  # an earlier one that was being taken over, for want of this
+        c = abandoned(c, Abandon(c.open_version, "a person put in another"))
     version = Version(
         number=max((v.number for v in c.versions), default=0) + 1,
         stage=Stage.PENDING,

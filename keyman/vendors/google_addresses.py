@@ -22,6 +22,14 @@ IAM = "https://iamcredentials.googleapis.com"
 METADATA = "http://169.254.169.254"  # not by name: where nobody knows the name, DNS may take long
 UNIVERSE = "googleapis.com"
 _BEFORE_2018 = "accounts.google.com"  # in the keys of service accounts that were made then
+_SERVICES = {
+    "token_uri": "oauth2|www",
+    "token_url": "sts",
+    "service_account_impersonation_url": "iamcredentials",
+}
+# Alone, before or after a region, for mutual TLS, or through a private endpoint. No wider: whoever
+# makes a bucket chooses the first part of a host below storage.googleapis.com.
+_HOST_OF = r"(?:[a-z0-9-]+[.-])?(?:%s)(?:\.mtls|\.[a-z0-9-]+\.rep|-[a-z0-9-]+(?:\.p)?)?\.googleapis\.com"
 _METADATA_HOSTS = {"169.254.169.254", "fd20:ce::254", "metadata.google.internal"}
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:]+")
@@ -113,7 +121,8 @@ def is_local(parts: SplitResult) -> bool:
 def _googles(field: str, given: object) -> str:
     parts = _split(given)
     host = (parts.hostname or "") if parts else ""
-    known = host == _BEFORE_2018 or host.endswith(f".{UNIVERSE}")
+    before = field == "token_uri" and host == _BEFORE_2018
+    known = before or re.fullmatch(_HOST_OF % _SERVICES[field], host)
     if parts and known and parts.scheme == "https" and parts.port in (None, 443):
         return str(given)
     key = {"token_uri": "token", "token_url": "sts"}.get(field, "iam")

@@ -243,7 +243,29 @@ def test_a_configured_address_counts_whatever_the_file_says(
 )
 def test_addresses_of_google_are_taken_as_they_are(address: str) -> None:
     assert token_address(NONE, address) == address
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["sts", "sts.mtls", "sts.us-east1.rep", "us-east1-sts", "us-east1.sts", "sts-us", "sts-mine.p"],
+)
+def test_addresses_of_its_regions_too(host: str) -> None:
+    address = f"https://{host}.googleapis.com/v1/token"
     assert exchange_address(NONE, address) == address
+    address = address.replace("sts", "iamcredentials")
+    assert impersonation_address(NONE, "7", address) == address
+
+
+@pytest.mark.parametrize(
+    "host", ["storage", "oauth2.storage", "sts.storage", "a.b.sts", "iamcredentials.x", "sts.x.y"]
+)
+def test_another_service_of_google_gets_nothing(host: str) -> None:
+    address = f"https://{host}.googleapis.com/token"
+    for asked in (token_address, exchange_address):
+        with pytest.raises(errors.Rejected, match="not Google"):
+            asked(NONE, address)
+    with pytest.raises(errors.Rejected, match="not Google"):
+        impersonation_address(NONE, "7", address)
 
 
 def test_an_address_in_a_login_is_overlooked(google: World) -> None:

@@ -40,7 +40,8 @@ class Watch:
         self.world = world
         self.leaked: dict[str, bool] = {}  # secret: was it to be revoked at once?
         self.left: dict[str, tuple[datetime, timedelta]] = {}  # secret: replaced when, overlap
-        self.put_as: dict[int, str] = {}  # version number: the secret last put under it
+        self.put_as: dict[str, str] = {}  # attempt: its secret; numbers recur after a restore
+        self.put_unrecorded: dict[int, str] = {}  # number of a version that isn't recorded yet
         self.proven: dict[str, datetime] = {}  # secret: when a probe of ours was accepted
         self.probes: dict[str, datetime] = {}
         self.overlap_wish: timedelta | None = None
@@ -89,8 +90,7 @@ class Watch:
         self.outside()
         self.was_restored = True
         self.highest = 0
-        marked = [v.number for v in self.world.record.versions if v.compromised]
-        kept = {self.put_as.get(number) for number in marked}
+        kept = {self.secret_of(v) for v in self.world.record.versions if v.compromised}
         self.leaked = {s: now for s, now in self.leaked.items() if s in kept}
         self.overlap_wish = None
         handed = self.handed()
@@ -99,6 +99,16 @@ class Watch:
     def store_restored(self) -> None:
         self.outside()
         self.was_restored = True
+
+    def stored(self, number: int, secret: str) -> None:
+        version = self.world.record.version(number)
+        if version is None:
+            self.put_unrecorded[number] = secret
+        else:
+            self.put_as[version.attempt] = secret
+
+    def secret_of(self, version: Version) -> str | None:
+        return self.put_as.get(version.attempt)
 
     def dropping(self, number: int) -> None:
         handed = self.handed()
@@ -166,7 +176,7 @@ class Watch:
         return asked or handed is None or not self.world.cloud.sound(handed[1])
 
     def _switching_on_was_wanted(self, place: Place, secret: str, *, by_person: bool) -> None:
-        needed = {self.put_as.get(v.number) for v in self.world.record.all_at(Stage.PENDING)}
+        needed = {self.secret_of(v) for v in self.world.record.all_at(Stage.PENDING)}
         if by_person and place.slot not in self.wanted_on and secret not in needed:
             raise Broken("I10", f"{place.slot} was switched off by a person, and on again by us")
 
@@ -185,11 +195,9 @@ class Watch:
         self._holder_is_current(before, after)
         was = self.handed(before)
         land()
-        self.put_as |= {
-            number: s.reveal()
-            for (_, number), s in self.world.safe.secrets.items()
-            if number not in self.put_as or self.put_as[number] != s.reveal()
-        }
+        for v in after.versions:
+            if v.number in self.put_unrecorded:
+                self.put_as[v.attempt] = self.put_unrecorded.pop(v.number)
         self._one_in_flight(after)
         self._no_order_is_lost(before, after)
         self._claims_are_true(before, after)
@@ -215,7 +223,7 @@ class Watch:
         """What the record newly says of the provider is so, unless a stranger acted meanwhile."""
         cloud = self.world.cloud
         for v in after.versions:
-            old, secret = before.version(v.number), self.put_as.get(v.number)
+            old, secret = before.version(v.number), self.secret_of(v)
             if secret is None or self._touched_lately() or self.world.setup.kind is Kind.MINTED:
                 continue
             newly_gone = v.revoked_at and not (old and old.revoked_at)
@@ -223,7 +231,7 @@ class Watch:
                 raise Broken("I7", f"version {v.number} is recorded as destroyed, and is not")
             newly_off = v.stage is Stage.RETIRED and not (old and old.stage is Stage.RETIRED)
             kept = after.all_at(Stage.CURRENT, Stage.PREVIOUS)
-            shared = any(self.put_as.get(w.number) == secret for w in kept)
+            shared = any(self.secret_of(w) == secret for w in kept)
             if newly_off and not shared and cloud.sound(secret):
                 raise Broken("I7", f"version {v.number} is recorded as switched off, and is not")
 
@@ -287,7 +295,7 @@ class Watch:
         current = after.current
         if current is None:
             return
-        secret = self.put_as.get(current.number, "")
+        secret = self.secret_of(current)
         told = (current.attempt, current.fingerprint, after.last_error, after.last_hint)
         if secret and any(secret in (text or "") for text in told):
             raise Broken("I9", "the journal holds a secret")

@@ -115,7 +115,8 @@ def _order(
 
 def _revoke(world: World, numbers: tuple[int, ...], *, now: bool) -> None:
     before = dict(world.watch.leaked)
-    for secret in filter(None, map(world.watch.put_as.get, numbers)):
+    meant = [v for v in world.record.versions if v.number in numbers]
+    for secret in filter(None, map(world.watch.secret_of, meant)):
         world.watch.leaked[secret] = now or before.get(secret, False)
     if not _order(world, OrderKind.REVOKE, targets=numbers, first=now):
         world.watch.leaked = before

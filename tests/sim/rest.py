@@ -73,7 +73,7 @@ def _slots(world: World) -> list[str]:
     if not world.spec.observes:
         return []
     needed = world.record.all_at(Stage.CURRENT, Stage.PREVIOUS)
-    wanted = {world.watch.put_as.get(v.number) for v in needed}
+    wanted = {world.watch.secret_of(v) for v in needed}
     return [
         f"slot {name} is active for nobody"
         for key in world.cloud.keys.values()

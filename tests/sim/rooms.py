@@ -21,6 +21,7 @@ LONG_AGO = timedelta(days=36500)
 
 class Surroundings(Protocol):
     def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
+    def stored(self, number: int, secret: str) -> None: ...
     def dropping(self, number: int) -> None: ...
     def saving(
         self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
@@ -136,6 +137,7 @@ class Safe:
             raise PowerCut
         if trouble == "full":
             raise errors.StoreFailed("no space left")
+        self.world.stored(number, secret.reveal())
         if trouble == "garbles":
             self.secrets[name, number] = Secret(secret.reveal()[:-1])
         elif trouble != "lies":

@@ -298,6 +298,9 @@ class World:
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
         self.watch.changing(verb, place, effect)
 
+    def stored(self, number: int, secret: str) -> None:
+        self.watch.stored(number, secret)
+
     def dropping(self, number: int) -> None:
         self.watch.dropping(number)
 
