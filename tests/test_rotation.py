@@ -263,7 +263,9 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     ),
     (
         "nor is it taken for revoked by somebody",
-        credential(replace(OLD, issued_at=at(-0.3), replaced_at=at(-0.2), mask_before="older"), NEWER),
+        credential(
+            replace(OLD, issued_at=at(-0.3), replaced_at=at(-0.2), mask_before="older"), NEWER
+        ),
         seen(looks(OLD, "REVOKED", mask="older"), looks(NEWER)),
         Wait,
     ),

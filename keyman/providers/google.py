@@ -23,7 +23,7 @@ from keyman.providers.protocol import Issued, Lookup
 from keyman.vendors.google import Tokens
 from keyman.vendors.google_addresses import Endpoints
 from keyman.vendors.google_sources import Settings
-from keyman.vendors.google_transport import Network
+from keyman.vendors.network import Network
 
 AGAIN_SECONDS = 5.0
 SELDOM_SECONDS = 60.0

@@ -30,6 +30,7 @@ from keyman.core.model import (
     Version,
 )
 from keyman.providers.protocol import Created, Issued, Lookup
+from keyman.vendors.network import Network
 from keyman.vendors.oci import Service
 from keyman.vendors.oci_iam import (
     KNOWN_REGIONS,
@@ -38,7 +39,7 @@ from keyman.vendors.oci_iam import (
     management_statement,
     policy_statements,
 )
-from keyman.vendors.oci_identity import Auth, Identity, Network
+from keyman.vendors.oci_identity import Auth, Identity
 from keyman.vendors.oci_keys import (
     ATTEMPT_TAG,
     NAME_TAG,

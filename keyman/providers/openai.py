@@ -21,8 +21,9 @@ from keyman.clock import Clock
 from keyman.core.model import KeySeen, Observed, Place, Secret, Spec, State, Verdict, Version
 from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.vendors import openai_keys, openai_orphans, openai_probe
+from keyman.vendors.network import Network
 from keyman.vendors.openai_admin import LONGEST_LIFE_SECONDS, AdminApi, Family
-from keyman.vendors.openai_calls import Line, Network
+from keyman.vendors.openai_calls import Line
 from keyman.vendors.openai_keys import Found, Intent, Listed
 from keyman.vendors.openai_orphans import Kept
 from keyman.vendors.openai_outcomes import Refused

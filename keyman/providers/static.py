@@ -13,7 +13,7 @@ from keyman import errors
 from keyman.clock import Clock
 from keyman.core.model import KeySeen, Observed, Place, Secret, Spec, Verdict, Version
 from keyman.providers.protocol import Created, Issued, Lookup
-from keyman.vendors.oci_identity import Network
+from keyman.vendors.network import Network
 from keyman.vendors.static_probe import Probe
 
 

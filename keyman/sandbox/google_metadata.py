@@ -103,4 +103,5 @@ class Metadata:
 def render_refusal(error: RefusedError) -> Reply:
     """The metadata server speaks HTML."""
     page = f"<html><title>Error {error.status}</title><p>{error.message}</p></html>"
-    return Reply(error.status, page.encode(), {"content-type": "text/html", **FLAVOR})
+    headers = {"content-type": "text/html", **FLAVOR, **error.headers}
+    return Reply(error.status, page.encode(), headers)

@@ -7,18 +7,18 @@ is tried twice and no token is kept.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from keyman import errors
 from keyman.clock import Clock
+from keyman.vendors.deadline import within
 from keyman.vendors.google_addresses import Endpoints
 from keyman.vendors.google_keys import Source
 from keyman.vendors.google_outcomes import NOTHING_TO_DO, Told
 from keyman.vendors.google_sources import Settings, source_of
-from keyman.vendors.google_transport import Network, Wire
+from keyman.vendors.google_transport import Wire
+from keyman.vendors.network import Network
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 15.0  # for a whole token: a read timeout counts anew with every packet
@@ -66,20 +66,6 @@ class Tokens:
         """Who pays, as the source says; None if it doesn't or can't be read."""
         found = _outcome(lambda: self._source.quota_project)
         return None if isinstance(found, errors.Error) else found
-
-
-def within(seconds: float, act: Callable[[], T]) -> T | None:
-    """What `act` returns, or None when the time is over; it may then end unheard in its thread.
-
-    A peer that sends a byte now and then, or a name that nobody resolves, keeps every timeout of
-    a socket from firing; only a clock outside of the call ends that.
-    """
-    box: queue.SimpleQueue[T] = queue.SimpleQueue()
-    threading.Thread(target=lambda: box.put(act()), name="google-token", daemon=True).start()
-    try:
-        return box.get(timeout=seconds)
-    except queue.Empty:
-        return None
 
 
 def _outcome(act: Callable[[], T]) -> T | errors.Error:

@@ -29,7 +29,9 @@ _SERVICES = {
 }
 # Alone, before or after a region, for mutual TLS, or through a private endpoint. No wider: whoever
 # makes a bucket chooses the first part of a host below storage.googleapis.com.
-_HOST_OF = r"(?:[a-z0-9-]+[.-])?(?:%s)(?:\.mtls|\.[a-z0-9-]+\.rep|-[a-z0-9-]+(?:\.p)?)?\.googleapis\.com"
+_HOST_OF = (
+    r"(?:[a-z0-9-]+[.-])?(?:%s)(?:\.mtls|\.[a-z0-9-]+\.rep|-[a-z0-9-]+(?:\.p)?)?\.googleapis\.com"
+)
 _METADATA_HOSTS = {"169.254.169.254", "fd20:ce::254", "metadata.google.internal"}
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:]+")

@@ -13,9 +13,8 @@ import socket
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
-from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -25,21 +24,13 @@ from keyman.clock import Clock
 from keyman.vendors.google_addresses import is_local
 from keyman.vendors.google_outcomes import NOTHING_TO_DO, Answer, Told, meaning, told
 from keyman.vendors.google_refusals import Asked, Hop
+from keyman.vendors.network import Network
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 10.0
 METADATA_CONNECT_SECONDS = 2.0  # it is on this machine or nowhere, and there packets may be lost
 BODY_BYTES = 262_144
 _FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError, ValueError, OSError)
 _UNSENDABLE = (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-
-
-class Network(Protocol):
-    """`network:` of the configuration."""
-
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def ca_bundle(self) -> str | PathLike[str] | None: ...
 
 
 class Wire:

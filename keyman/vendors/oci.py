@@ -8,14 +8,15 @@ and no proxy variable, and never switches the SDK's request log on.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from keyman import errors
 from keyman.clock import Clock
-from keyman.vendors.oci_identity import Identity, Network, use_network
+from keyman.vendors.deadline import within
+from keyman.vendors.network import Network
+from keyman.vendors.oci_identity import Identity, use_network
 from keyman.vendors.oci_outcomes import Answer, Asked, meaning, no_answer
 
 T = TypeVar("T")
@@ -34,20 +35,6 @@ _WORDS = {
     "TooManyRedirects": "it answers with a redirect",
     "ReadTimeoutError": "it did not answer in time",
 }
-
-
-def within(seconds: float, act: Callable[[], T]) -> T | None:
-    """What `act` returns, or None when the time is over; it may then end unheard in its thread.
-
-    A peer that sends a byte now and then keeps every socket timeout from firing; only a clock
-    outside of the call ends that.
-    """
-    box: queue.SimpleQueue[T] = queue.SimpleQueue()
-    threading.Thread(target=lambda: box.put(act()), name="oci-call", daemon=True).start()
-    try:
-        return box.get(timeout=seconds)
-    except queue.Empty:
-        return None
 
 
 class Service:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from keyman import errors
+from keyman.vendors.network import Network
 
 FILE_KINDS = ("config-file", "session-token")
 KINDS = (*FILE_KINDS, "instance-principal", "resource-principal", "oke-workload")
@@ -22,15 +23,6 @@ Signing = tuple[dict[str, Any], Any]
 """The SDK's config, and its signer."""
 Watched = dict[Path, object]
 """The files a signer was made from, and how each was then."""
-
-
-class Network(Protocol):
-    """`network:` of the configuration."""
-
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def ca_bundle(self) -> str | PathLike[str] | None: ...
 
 
 class Auth(Protocol):

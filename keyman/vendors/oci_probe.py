@@ -19,8 +19,8 @@ import httpx2
 
 from keyman.clock import Clock, new_id
 from keyman.core.model import Secret, Verdict
-from keyman.vendors.oci import within
-from keyman.vendors.oci_identity import Network
+from keyman.vendors.deadline import within
+from keyman.vendors.network import Network
 
 CONNECT_SECONDS, READ_SECONDS, DEADLINE_SECONDS = 5.0, 10.0, 30.0
 BODY_BYTES = 16_384

@@ -12,13 +12,13 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 import httpx2
 
 from keyman.core.model import Secret
-from keyman.vendors.oci import within
+from keyman.vendors.deadline import within
+from keyman.vendors.network import Network
 from keyman.vendors.openai_outcomes import Answer
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
@@ -30,15 +30,6 @@ _NEVER_SENT = (
     httpx2.PoolTimeout,
     httpx2.ProxyError,
 )
-
-
-class Network(Protocol):
-    """`network:` of the configuration."""
-
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def ca_bundle(self) -> str | PathLike[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)

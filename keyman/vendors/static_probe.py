@@ -11,8 +11,8 @@ import ssl
 import httpx2
 
 from keyman.core.model import Secret, Verdict
-from keyman.vendors.oci import within
-from keyman.vendors.oci_identity import Network
+from keyman.vendors.deadline import within
+from keyman.vendors.network import Network
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 10.0
 DEADLINE_SECONDS = 30.0  # for the whole: the read timeout counts anew with every packet

@@ -25,7 +25,8 @@ from keyman.providers.oci_genai import OciGenai
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.oci_identity import INSTANCE, POD, OciIdentity, OkeProxymux, issuer_for
 from keyman.sandbox.server import Reply
-from keyman.vendors.oci import Service, translate, within
+from keyman.vendors.deadline import within
+from keyman.vendors.oci import Service, translate
 from keyman.vendors.oci_identity import Identity
 from keyman.vendors.oci_outcomes import Answer, Asked, meaning
 from tests.providers.oci_world import CANARY, Auth, Network, World, world
