@@ -51,6 +51,7 @@ from keyman.db.journal import Event, Journal, Lease
 from keyman.performer import Managed, Performer
 
 STEPS_PER_TURN = 40  # a whole rotation takes about twenty
+STEPS_PER_VERSION = 3  # besides: seen to be gone, destroyed, dropped
 LEASE_LASTS = timedelta(minutes=2)
 TOLD = (Create, Issue, Promote, Retire, Revoke, Accept, Abandon)  # worth a line of the log
 ROUTINE = (Request, Issue, Verify, Promote, Accept)
@@ -96,8 +97,12 @@ class Rotator:
         """
         managed = self._managed(name)
         lease = self._lease(name)
-        for _ in range(STEPS_PER_TURN):
+        taken, most = 0, STEPS_PER_TURN
+        while taken < most:
             credential, observed = self._load(managed, lease)
+            if taken == 0:  # after long trouble there may be something to be done about each
+                most += STEPS_PER_VERSION * len(credential.versions)
+            taken += 1
             step = next_step(credential, observed, self.clock.now())
             if isinstance(step, Wait):
                 return step
@@ -109,7 +114,7 @@ class Rotator:
                 # And if it left the configuration, its turn ends here with NotFound.
                 managed, lease = self._managed(name), self._lease(name)
         # Unreachable unless a rule and its transition disagree: rest rather than spin.
-        return Wait(self.clock.now() + LEASE_LASTS / 4, f"no rest after {STEPS_PER_TURN} steps")
+        return Wait(self.clock.now() + LEASE_LASTS / 4, f"no rest after {taken} steps")
 
     def _load(self, managed: Managed, lease: Lease) -> tuple[Credential, Observed | None]:
         """The record, taken over first if its last owner was another process."""

@@ -732,6 +732,12 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Revoke(kept_on),
     ),
     (
+        "a slot that is revoked is filled rather than one that a stranger left on",
+        credential(replace(CURRENT, stored=False)),
+        seen(looks(CURRENT, "REVOKED"), empty(state="ACTIVE")),
+        Request("one", "key", EXPIRY, None, "the current secret is not in the store any more"),
+    ),
+    (
         "no slot of a key that is not shown is filled",
         credential(DEAD, orders=(order(OrderKind.REVOKE, targets=(1,)),)),
         hidden(),

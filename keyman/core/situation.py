@@ -155,7 +155,7 @@ class Situation:
         seen = self.seen(v)
         if seen is None or not self.c.in_place(v) or v.compromised:
             return None
-        if self._shown_gone(v, seen):
+        if self._shown_gone(v):
             return Stage.REVOKED, f"its slot is {seen.state}"
         if v.expired(self.now):
             return Stage.REVOKED, "it expired"
@@ -178,12 +178,13 @@ class Situation:
             nothing_to_see = self.hidden(v) or not self.spec.observes
             return (nothing_to_see and v.expired(self.now)) or self._gone_with_its_key(v)
         overwritten = self.contradiction(v) is not None and not self.shows(v)
-        return overwritten or self._shown_gone(v, seen)
+        return overwritten or self._shown_gone(v)
 
-    def _shown_gone(self, v: Version, seen: SlotSeen) -> bool:
+    def _shown_gone(self, v: Version) -> bool:
         """Is it this version's end that the slot shows, not that of the secret before it?"""
+        seen = self.seen(v)
         about_it = self.shows(v) or v.issued_at is None or self.settled_since(v.issued_at)
-        return seen.state in GONE and about_it
+        return seen is not None and seen.state in GONE and about_it
 
     def left_over(self, v: Version) -> bool:
         """A key of its own that is over for us and may live on: nobody is to use it any more.
@@ -240,7 +241,9 @@ class Situation:
 
     def _depended_on(self) -> set[Place]:
         """The places whose secrets somebody may be using by our word."""
-        kept = [self.current] if self.current and self._usable_now(self.current) else []
+        current = self.current
+        kept = [current] if current and self._usable_now(current) else []
+        kept = [v for v in kept if not self._shown_gone(v)]
         kept += [v for v in self.c.all_at(Stage.PREVIOUS) if not self._let_go(v)]
         return {v.place for v in kept if v.place}
 
@@ -258,9 +261,11 @@ class Situation:
     def fillable_slot(self) -> str | None:
         """A slot of the home key that nobody depends on and that the provider will fill."""
         assert self.c.key_id
-        free = [s for s in self.spec.slots if self._free(Place(self.c.key_id, s))]
+        places = [Place(self.c.key_id, s) for s in self.spec.slots]
         current = self.current.slot if self.current else None
-        return next((s for s in free if s != current), free[0] if free else None)
+        # Nobody is known to use what a stranger left on; what is off is used by nobody for sure.
+        free = [(self._on_for_strangers(p), p.slot == current, p) for p in places if self._free(p)]
+        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else None
 
     def _free(self, place: Place) -> bool:
         if place in self._depended_on() or self._refused(place):
@@ -275,14 +280,19 @@ class Situation:
             return True
         return bool(last and last.slot_refused and seen and seen.state in GONE)
 
+    def _on_for_strangers(self, place: Place) -> bool:
+        """Is it active with a secret that isn't ours?"""
+        seen = self.o.slot(place) if self.o else None
+        tenant = self.c.tenant(place)
+        ours = tenant is not None and _looks(seen, tenant.mask, tenant.expires_at)
+        return seen is not None and seen.state == State.ACTIVE and not ours
+
     def _used_by_strangers(self, place: Place) -> bool:
         """An active slot with a secret that isn't ours and was used lately may be somebody's."""
         seen = self.o.slot(place) if self.o else None
-        if seen is None or seen.state != State.ACTIVE or seen.last_used_at is None:
+        if seen is None or seen.last_used_at is None or not self._on_for_strangers(place):
             return False
-        tenant = self.c.tenant(place)
-        ours = tenant is not None and _looks(seen, tenant.mask, tenant.expires_at)
-        return not ours and self.now - seen.last_used_at < self.c.policy.overlap
+        return self.now - seen.last_used_at < self.c.policy.overlap
 
     def wanted_for_replacement(self, v: Version) -> bool:
         """Is the leaked version's slot the one in which the leaked current's successor goes?"""
