@@ -42,8 +42,8 @@ BUGS = (
         (
             (
                 SITUATION,
-                "next((s for s in free if s != current), free[0] if free else None)",
-                "current or next(iter(free), None)",
+                "        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else None\n",
+                "        return current or (free[0][2].slot if free else None)\n",
             ),
         ),
     ),
@@ -93,8 +93,8 @@ BUGS = (
             ),
             (
                 SITUATION,
-                " or (self.contradiction(v) is not None and not self.shows(v))",
-                "",
+                "        overwritten = self.contradiction(v) is not None and not self.shows(v)\n",
+                "        overwritten = False\n",
             ),
             (
                 TRANSITIONS,
@@ -183,6 +183,7 @@ BUGS = (
                 "    if True:\n",
             ),
         ),
+        setup="bare",
     ),
     Bug(
         "the leaked current is revoked before its replacement is there",
