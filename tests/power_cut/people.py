@@ -150,7 +150,8 @@ class People(threading.Thread):
             del self._revocations[order]
             time.sleep(self._case.heard_within)
             if secret in self._case.taken():
-                self._evidence.said.append(f"I6: {secret[:8]} was revoked, says {order}, and lives")
+                ended = f"{said['revoked']} as of {said['finished_at']}"
+                self._evidence.said.append(f"I6: {secret[:8]} lives at {now()}, revoked: {ended}")
 
     # By hand.
 
