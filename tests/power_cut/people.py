@@ -74,7 +74,7 @@ class People(threading.Thread):
         status = self._keyman.status(self._case.name)
         ill = status is not None and status["health"] in STUCK and not status["order"]
         if BY_HAND in self._case.wishes:
-            if ill:
+            if ill or (status is not None and status["health"] == "due"):
                 self.put()
         elif ill and self._was_ill and "switch" in self._case.wishes:
             self._order("rotate", {"new_key": True})
