@@ -27,8 +27,9 @@ from keyman.config import (
     spec_of,
 )
 from keyman.core.model import Credential, Observed, Place, Secret, Spec
+from keyman.core.picture import GONE
 from keyman.core.policy import Policy
-from keyman.core.situation import GONE, Situation
+from keyman.core.situation import Situation
 from keyman.db.journal import Journal
 from keyman.providers import SecretOf, open_provider
 from keyman.providers.protocol import Provider

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from keyman import errors
 from keyman.clock import Clock
-from keyman.core import orders, transitions
+from keyman.core import entrusting, orders, transitions
 from keyman.core.model import (
     Credential,
     KeySeen,
@@ -253,16 +253,16 @@ class Rotator:
         """
         managed = self._managed(name)
         lease = self._lease(name)
-        place = orders.place_to_adopt(self.journal.load(managed.spec)[0], slot, key_id)
+        place = entrusting.place_to_adopt(self.journal.load(managed.spec)[0], slot, key_id)
         observed = managed.provider.observe((place.handle,), self.clock.now())
         assert observed, "only what can be observed can be adopted"
         self._must_be_accepted(managed, secret)
-        orders.refuse_another_slots(observed, place, secret)
+        entrusting.refuse_another_slots(observed, place, secret)
         fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()
         with self._entrusting:
             for _ in range(STEPS_PER_TURN):
                 now, credential = self.clock.now(), self.journal.load(managed.spec)[0]
-                credential = orders.adopted(
+                credential = entrusting.adopted(
                     credential, observed, place, fingerprint, attempt, now, take_over=take_over
                 )
                 credential = transitions.taken_over(
@@ -291,7 +291,7 @@ class Rotator:
         Raises UsageError, ProviderFailed, StoreFailed; nothing is recorded then.
         """
         managed = self._managed(name)
-        orders.refuse_put(managed.spec)
+        entrusting.refuse_put(managed.spec)
         expires_at = expires_at or managed.spec.expires_at
         if expires_at is not None and expires_at <= self.clock.now():
             hint = "give --expires-at, or correct expires_at in the configuration"
@@ -303,7 +303,7 @@ class Rotator:
             for _ in range(STEPS_PER_TURN):
                 credential, observed = self.journal.load(managed.spec)
                 now = self.clock.now()
-                credential = transitions.put(credential, fingerprint, attempt, expires_at, now)
+                credential = entrusting.put(credential, fingerprint, attempt, expires_at, now)
                 version = credential.current
                 assert version
                 self._performer.put(managed, name, version, secret)

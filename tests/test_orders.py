@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from keyman import errors
-from keyman.core import orders, transitions
+from keyman.core import entrusting, orders, transitions
 from keyman.core.health import health, trouble, usable, what_next
 from keyman.core.model import (
     Credential,
@@ -451,7 +451,7 @@ def test_a_lost_secret_is_wished_anew_under_another_attempt() -> None:
 
 def test_adopting_takes_the_slot_as_it_is() -> None:
     fresh = Credential(replace(SPEC, key_id="key"))
-    c = orders.adopted(fresh, QUIET, ONE, "hmac:1", "attempt", NOW)
+    c = entrusting.adopted(fresh, QUIET, ONE, "hmac:1", "attempt", NOW)
     v = c.versions[0]
     assert (v.number, v.stage, v.mask, v.expires_at) == (1, Stage.CURRENT, "mask-1", at(80 * DAY))
 
@@ -459,22 +459,22 @@ def test_adopting_takes_the_slot_as_it_is() -> None:
 @pytest.mark.parametrize("slot", ["two", "three"])
 def test_a_slot_that_is_not_in_use_is_not_adopted(slot: str) -> None:
     with pytest.raises(errors.Conflict):
-        orders.adopted(
+        entrusting.adopted(
             Credential(replace(SPEC, key_id="key")), QUIET, Place("key", slot), "f", "a", NOW
         )
 
 
 def test_nothing_is_adopted_twice() -> None:
     with pytest.raises(errors.Conflict):
-        orders.adopted(credential(CURRENT), QUIET, ONE, "f", "a", NOW)
+        entrusting.adopted(credential(CURRENT), QUIET, ONE, "f", "a", NOW)
 
 
 def test_a_key_with_another_owner_s_mark_is_adopted_only_to_take_it_over() -> None:
     fresh = Credential(replace(SPEC, key_id="key"))
     theirs = seen(looks(CURRENT), empty(), owner="elsewhere")
     with pytest.raises(errors.Conflict, match="installation elsewhere"):
-        orders.adopted(fresh, theirs, ONE, "f", "a", NOW)
-    assert orders.adopted(fresh, theirs, ONE, "f", "a", NOW, take_over=True).current
+        entrusting.adopted(fresh, theirs, ONE, "f", "a", NOW)
+    assert entrusting.adopted(fresh, theirs, ONE, "f", "a", NOW, take_over=True).current
 
 
 @pytest.mark.parametrize(
@@ -494,10 +494,10 @@ def test_what_is_adopted_is_named_the_way_its_provider_has_it(
     spec: Spec, slot: str | None, key_id: str | None, place: Place | None
 ) -> None:
     if place is not None:
-        assert orders.place_to_adopt(Credential(spec), slot, key_id) == place
+        assert entrusting.place_to_adopt(Credential(spec), slot, key_id) == place
         return
     with pytest.raises(errors.UsageError):
-        orders.place_to_adopt(Credential(spec), slot, key_id)
+        entrusting.place_to_adopt(Credential(spec), slot, key_id)
 
 
 # Secrets that come by hand, and tokens.
@@ -506,7 +506,7 @@ def test_what_is_adopted_is_named_the_way_its_provider_has_it(
 def test_what_is_put_is_handed_out_at_once_and_the_one_before_stays_as_previous() -> None:
     c = Credential(BY_HAND)
     for n in (1, 2, 3):
-        c = transitions.put(c, f"f{n}", f"a{n}", at(n * DAY), NOW)
+        c = entrusting.put(c, f"f{n}", f"a{n}", at(n * DAY), NOW)
     assert [v.stage for v in c.versions] == [Stage.REVOKED, Stage.PREVIOUS, Stage.CURRENT]
     assert (c.versions[2].expires_at, c.versions[2].fingerprint) == (at(3 * DAY), "f3")
 
@@ -514,22 +514,22 @@ def test_what_is_put_is_handed_out_at_once_and_the_one_before_stays_as_previous(
 def test_what_is_put_is_not_replaced_by_an_older_one_that_was_being_taken_over() -> None:
     carried = pending(3, None, carries=1, attempt="wish-1")
     c = Credential(BY_HAND, (version(2, Stage.CURRENT, None), carried))
-    c = transitions.put(c, "f", "a", None, NOW)
+    c = entrusting.put(c, "f", "a", None, NOW)
     assert [v.stage for v in c.versions] == [Stage.PREVIOUS, Stage.REVOKED, Stage.CURRENT]
 
 
 @pytest.mark.parametrize("kind", [OrderKind.ROTATE, OrderKind.REVOKE, OrderKind.NEW_KEY])
 def test_nobody_but_a_person_makes_or_destroys_what_comes_by_hand(kind: OrderKind) -> None:
-    c = transitions.put(Credential(BY_HAND), "f", "a", None, NOW)
+    c = entrusting.put(Credential(BY_HAND), "f", "a", None, NOW)
     with pytest.raises(errors.UsageError, match="by hand"):
         recorded(c, kind, None, targets=(1,))
 
 
 def test_what_is_issued_is_not_put() -> None:
-    orders.refuse_put(BY_HAND)
+    entrusting.refuse_put(BY_HAND)
     for spec in (SPEC, KEYLESS, TOKENS):
         with pytest.raises(errors.UsageError):
-            orders.refuse_put(spec)
+            entrusting.refuse_put(spec)
 
 
 def test_a_leaked_token_is_replaced_and_its_order_open_until_it_expires() -> None:

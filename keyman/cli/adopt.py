@@ -8,8 +8,8 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import keyman_of, settings_of
+from keyman.core.entrusting import place_to_adopt
 from keyman.core.model import Credential, Secret
-from keyman.core.orders import place_to_adopt
 from keyman.desk import Entrusted
 from keyman.errors import NotFound, UsageError
 

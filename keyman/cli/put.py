@@ -11,7 +11,7 @@ from keyman.cli.adopt import read_secret
 from keyman.cli.reach import keyman_of, settings_of
 from keyman.cli.receipts import Checked
 from keyman.config import values
-from keyman.core.orders import refuse_put
+from keyman.core.entrusting import refuse_put
 from keyman.errors import NotFound
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, State, Version
+from keyman.core.picture import GONE, NO_TIME
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, WISH_LIVES, RetireBy
-from keyman.core.situation import GONE, NO_TIME, Situation
+from keyman.core.situation import Situation
 from keyman.core.steps import (
     Abandon,
     Accept,

@@ -1,9 +1,7 @@
-"""Questions that the rules ask: the journal's record beside what the provider last showed.
+"""Questions that the rules ask of one credential at one moment.
 
-Each answer is a plain fact about one credential at one moment; what follows from it is decided
-in rotation.py. A picture of the provider's may be old: right after a change of ours a slot may
-still show what it held before, which is told apart from a stranger's change by its look (mask
-and expiry) and by time.
+Each answer is a plain fact, from the journal's record and the picture beside it (picture.py); what
+follows from it is decided in rotation.py.
 """
 
 from __future__ import annotations
@@ -11,208 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from keyman.core.model import (
-    Credential,
-    Observed,
-    OrderKind,
-    Place,
-    SlotSeen,
-    Spec,
-    Stage,
-    State,
-    Version,
-)
+from keyman.core.model import OrderKind, Place, Stage, State, Version
+from keyman.core.picture import GONE, NO_TIME, Picture, looks
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 
-GONE = frozenset({State.REVOKED.value, State.EXPIRED.value, State.DELETED.value})
-SAME_EXPIRY = timedelta(seconds=1)  # providers cut fractions of seconds off
 LOOKS_AHEAD = timedelta(hours=1)
-NO_TIME = timedelta(0)
 FAILURES_BEFORE_REVOKING_ANYWAY = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    c: Credential
-    o: Observed | None
-    now: datetime
-
-    @property
-    def spec(self) -> Spec:
-        return self.c.spec
-
-    @property
-    def versions(self) -> tuple[Version, ...]:
-        return self.c.versions
-
-    @property
-    def current(self) -> Version | None:
-        return self.c.current
-
-    # What was seen, and how fresh that is.
-
-    @property
-    def handles(self) -> tuple[str, ...]:
-        """The provider's objects that matter now, the home first."""
-        found = [self.c.key_id] if self.c.key_id else []
-        for v in self.versions:
-            to_destroy = (v.compromised and v.revoked_at is None) or self.left_over(v)
-            matters = v.stage not in (Stage.RETIRED, Stage.REVOKED) or to_destroy
-            if matters and v.handle and v.handle not in found:
-                found.append(v.handle)
-        return tuple(found)
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """Keys that may be missing: all but the home, and that too once it is to be left.
-
-        Or if it is to be revoked, and dead: where it isn't shown there is nothing more to do.
-        """
-        given_up = self.c.order_of(OrderKind.REVOKE) and self._last_of_is_dead(self.c.key_id)
-        left = given_up or self.c.order_of(OrderKind.NEW_KEY)
-        return tuple(handle for handle in self.handles if left or handle != self.c.key_id)
-
-    @property
-    def must_look(self) -> bool:
-        if not self.spec.observes or not self.handles:
-            return False
-        if self.o is None or any(self.o.key(handle) is None for handle in self.handles):
-            return True
-        return self.now - self.o.at >= self.c.policy.observe_every or self.now < self.o.at
-
-    @property
-    def resting(self) -> bool:
-        """A rest that seems longer than any can be began before the clock was set back."""
-        if self.c.retry_at is None:
-            return False
-        return NO_TIME < self.c.retry_at - self.now <= self.c.policy.retry.longest
-
-    def fresh_since(self, moment: datetime) -> bool:
-        """Was the provider asked after that moment, and just now?"""
-        if not self.spec.observes:
-            return True
-        soon = self.c.policy.verify.within
-        return self.o is not None and self.o.at >= moment and self.now - self.o.at <= soon
-
-    @property
-    def other_owner(self) -> str | None:
-        """Who else drives the home key, in words; None if nobody does."""
-        key = self.o.key(self.c.key_id) if self.o else None
-        if key is None or key.owner is None or not self.spec.claims:
-            return None
-        if key.owner != self.spec.installation:
-            return f"installation {key.owner}"
-        # Ours by name, and claimed after we did: a copy of this home runs somewhere.
-        return "another copy of this installation" if key.epoch > self.c.epoch else None
-
-    def seen(self, v: Version) -> SlotSeen | None:
-        return self.o.slot(v.place) if self.o else None
-
-    def hidden(self, v: Version) -> bool:
-        """Does the provider say of its whole key that there is none, or none for us to see?"""
-        return self.o is not None and self.o.hides(v.handle)
-
-    def shows(self, v: Version) -> bool:
-        """Does its slot look as it did when the version was issued?"""
-        return _looks(self.seen(v), v.mask, v.expires_at)
-
-    def shows_what_was_before(self, v: Version) -> bool:
-        known = v.mask_before is not None or v.expires_before is not None
-        return known and _looks(self.seen(v), v.mask_before, v.expires_before)
-
-    def just_activated(self, v: Version) -> bool:
-        if v.activated_at is None:
-            return False
-        return NO_TIME <= self.now - v.activated_at < self._settled / 4
-
-    @property
-    def _settled(self) -> timedelta:
-        """How long after a change of ours a picture may still be the old one."""
-        return self.c.policy.verify.within / 2
-
-    def settled_since(self, change: datetime) -> bool:
-        """Is the picture so much younger than a change of ours that it must show it?"""
-        # Earlier than the change: the clock was set back, and nothing can be said for recent.
-        return self.o is not None and not NO_TIME <= self.o.at - change < self._settled
-
-    def contradiction(self, v: Version) -> str | None:
-        """What the provider shows that speaks against a version we rely on, if anything does."""
-        seen = self.seen(v)
-        if seen is None or self.o is None:
-            return None
-        changed = max(filter(None, (v.issued_at, v.activated_at, v.promoted_at)), default=None)
-        # Earlier than the change: the clock was set back, and nothing can be said for recent.
-        if changed and NO_TIME <= self.o.at - changed < self._settled:
-            return None
-        if not self.shows(v):
-            return None if self.shows_what_was_before(v) else "its slot holds another secret"
-        return None if seen.state == State.ACTIVE else f"its slot is {seen.state}"
-
-    def changed_outside(self, v: Version) -> tuple[Stage, str] | None:
-        """What became of a version that is no longer current without our doing."""
-        if not self.spec.observes:
-            return (Stage.REVOKED, "it expired") if v.expired(self.now) else None
-        seen = self.seen(v)
-        if seen is None or not self.c.in_place(v) or v.compromised:
-            return None
-        if self._shown_gone(v):
-            return Stage.REVOKED, f"its slot is {seen.state}"
-        if v.expired(self.now):
-            return Stage.REVOKED, "it expired"
-        against = self.contradiction(v)
-        if against is None:
-            return None
-        if not self.shows(v):
-            return Stage.REVOKED, against
-        switched_off = v.stage is Stage.PREVIOUS and seen.state == State.INACTIVE
-        return (Stage.RETIRED, against) if switched_off else None
-
-    def destroyed(self, v: Version) -> bool:
-        """Has the provider been seen without this secret?"""
-        if v.place is None:
-            return v.issued_at is None
-        if v.issued_at and not self.c.in_place(v):
-            return True
-        seen = self.seen(v)
-        if seen is None:
-            nothing_to_see = self.hidden(v) or not self.spec.observes
-            return (nothing_to_see and v.expired(self.now)) or self._gone_with_its_key(v)
-        overwritten = self.contradiction(v) is not None and not self.shows(v)
-        return overwritten or self._shown_gone(v)
-
-    def _shown_gone(self, v: Version) -> bool:
-        """Is it this version's end that the slot shows, not that of the secret before it?"""
-        seen = self.seen(v)
-        about_it = self.shows(v) or v.issued_at is None or self.settled_since(v.issued_at)
-        return seen is not None and seen.state in GONE and about_it
-
-    def left_over(self, v: Version) -> bool:
-        """A key of its own that is over for us and may live on: nobody is to use it any more.
-
-        It came to nothing, or it seemed dead when it was replaced.
-        """
-        kind = not self.spec.slots and self.spec.observes and self.spec.revokes
-        over = v.stage is Stage.REVOKED and v.issued_at is not None and v.revoked_at is None
-        if not kind or not over:
-            return False
-        return all(w.stage is Stage.REVOKED for w in self.versions if w.attempt == v.attempt)
-
-    def _gone_with_its_key(self, v: Version) -> bool:
-        """Its key is not shown, and a probe refused what was last handed out of it.
-
-        Either alone would prove nothing: a permission may be missing, a slot be switched off.
-        """
-        return self.hidden(v) and (v.dead_at is not None or self._last_of_is_dead(v.handle))
-
-    def _last_of_is_dead(self, handle: str | None) -> bool:
-        used = (v for v in reversed(self.versions) if v.handle == handle and v.promoted_at)
-        last = next(used, None)
-        return last is not None and last.dead_at is not None
-
-    def shares_the_current_secret(self, v: Version) -> bool:
-        """Is it what lookups hand out, under its own number or an earlier one (rolled back to)?"""
-        return self.current is not None and v.attempt == self.current.attempt
-
+class Situation(Picture):
     # What may be touched.
 
     def filling(self, place: Place | None) -> bool:
@@ -227,7 +33,7 @@ class Situation:
         seen = self.seen(v)
         if seen is None or seen.state != State.ACTIVE or seen.last_used_at is None:
             return False
-        ours = _looks(seen, None, v.expires_at) or self.shows_what_was_before(v)
+        ours = looks(seen, None, v.expires_at) or self.shows_what_was_before(v)
         return not ours and seen.last_used_at > v.requested_at
 
     def may_fill(self, v: Version) -> bool:
@@ -284,7 +90,7 @@ class Situation:
         """Is it active with a secret that isn't ours?"""
         seen = self.o.slot(place) if self.o else None
         tenant = self.c.tenant(place)
-        ours = tenant is not None and _looks(seen, tenant.mask, tenant.expires_at)
+        ours = tenant is not None and looks(seen, tenant.mask, tenant.expires_at)
         return seen is not None and seen.state == State.ACTIVE and not ours
 
     def _used_by_strangers(self, place: Place) -> bool:
@@ -480,13 +286,3 @@ class Situation:
         rest = self.rest_after_giving_up()
         times += [rest] if rest else []
         return min((t for t in times if t > self.now), default=self.now + LOOKS_AHEAD)
-
-
-def _looks(seen: SlotSeen | None, mask: str | None, expires_at: datetime | None) -> bool:
-    if seen is None:
-        return False
-    if mask is not None and seen.mask is not None and mask != seen.mask:
-        return False
-    if expires_at is None or seen.expires_at is None:
-        return True
-    return abs(expires_at - seen.expires_at) <= SAME_EXPIRY

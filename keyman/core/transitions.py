@@ -19,8 +19,9 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
+from keyman.core.picture import NO_TIME
 from keyman.core.policy import fraction
-from keyman.core.situation import NO_TIME, Situation
+from keyman.core.situation import Situation
 from keyman.core.steps import Abandon, Accept, Request
 
 NO_OVERLAP = timedelta(0)
@@ -229,29 +230,6 @@ def promoted(c: Credential, v: Version, now: datetime) -> Credential:
     # Going back to an older key: the slot to silence was the newer one's.
     silence = None if v.carries is not None and home != c.home else c.silence
     return _progressed(replace(c, home=home, silence=silence))
-
-
-def put(
-    c: Credential, fingerprint: str, attempt: str, ends: datetime | None, now: datetime
-) -> Credential:
-    """A person brought the next secret: lookups get it from this record on."""
-    for v in c.all_at(Stage.PREVIOUS):
-        c = c.with_version(v.number, stage=Stage.REVOKED)
-    if c.open_version:  # an earlier one that was being taken over, for want of this
-        c = abandoned(c, Abandon(c.open_version, "a person put in another"))
-    version = Version(
-        number=max((v.number for v in c.versions), default=0) + 1,
-        stage=Stage.PENDING,
-        attempt=attempt,
-        requested_at=now,
-        expires_at=ends,
-        handle=attempt,
-        fingerprint=fingerprint,
-        issued_at=now,
-        verified_at=now,
-    )
-    c = replace(c, versions=(*c.versions, version))
-    return promoted(c, version, now)
 
 
 def clock_moved(c: Credential, by: timedelta) -> Credential:

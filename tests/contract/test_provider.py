@@ -19,7 +19,7 @@ import pytest
 from keyman import errors
 from keyman.clock import SystemClock
 from keyman.core.model import Observed, Place, Secret, Spec, Verdict, Version
-from keyman.core.situation import GONE
+from keyman.core.picture import GONE
 from keyman.providers import KINDS, open_provider
 from keyman.providers.protocol import Created, Issued, Provider
 from tests.providers import oci_world, openai_world

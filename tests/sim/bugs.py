@@ -9,6 +9,7 @@ from tests.sim.planting import Bug
 
 CORE = "keyman.core."
 ROTATION, SITUATION, ORDERS = CORE + "rotation", CORE + "situation", CORE + "orders"
+SEEN = CORE + "picture"
 TRANSITIONS, ROTATOR, PERFORMER = CORE + "transitions", "keyman.rotator", "keyman.performer"
 
 SAVE = (
@@ -42,8 +43,8 @@ BUGS = (
         (
             (
                 SITUATION,
-                "        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else None\n",
-                "        return current or (free[0][2].slot if free else None)\n",
+                "        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else",
+                "        return current or free[0][2].slot if free else",
             ),
         ),
     ),
@@ -87,12 +88,12 @@ BUGS = (
         "I1/I2",
         (
             (
-                SITUATION,
+                SEEN,
                 "        if v.issued_at and not self.c.in_place(v):\n",
                 "        if False:\n",
             ),
             (
-                SITUATION,
+                SEEN,
                 "        overwritten = self.contradiction(v) is not None and not self.shows(v)\n",
                 "        overwritten = False\n",
             ),

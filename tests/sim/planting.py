@@ -19,8 +19,10 @@ from tests.sim.runs import Ran, placed, singles, with_one_more
 from tests.sim.world import Machine
 
 FRESH = (
+    "keyman.core.picture",
     "keyman.core.situation",
     "keyman.core.transitions",
+    "keyman.core.entrusting",
     "keyman.core.orders",
     "keyman.core.pruning",
     "keyman.core.rotation",
