@@ -108,6 +108,8 @@ class Watch:
             self.put_as[version.attempt] = secret
 
     def secret_of(self, version: Version) -> str | None:
+        if self.was_restored and version.issued_at is None:
+            return None  # what came of it is of a later life than the journal's
         return self.put_as.get(version.attempt)
 
     def dropping(self, number: int) -> None:
