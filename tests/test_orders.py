@@ -12,6 +12,7 @@ from keyman.core import entrusting, orders, transitions
 from keyman.core.health import health, trouble, usable, what_next
 from keyman.core.model import (
     Credential,
+    KeySeen,
     Observed,
     Order,
     OrderKind,
@@ -498,6 +499,20 @@ def test_what_is_adopted_is_named_the_way_its_provider_has_it(
         return
     with pytest.raises(errors.UsageError):
         entrusting.place_to_adopt(Credential(spec), slot, key_id)
+
+
+def test_a_key_ends_when_the_provider_says_and_a_slot_when_it_was_issued_to() -> None:
+    sooner = at(3 * DAY)
+    own = version(1, Stage.CURRENT, None, handle="own")
+    shown = Observed(NOW, (KeySeen("own", "ACTIVE", (looks(own, expires_at=sooner),)),))
+    after = transitions.observed_now(credential(own, spec=KEYLESS, home=None), shown)
+    assert after.current
+    assert after.current.expires_at == sooner
+    in_a_slot = transitions.observed_now(
+        credential(CURRENT), seen(looks(CURRENT, expires_at=sooner), empty())
+    )
+    assert in_a_slot.current
+    assert in_a_slot.current.expires_at == CURRENT.expires_at
 
 
 # Secrets that come by hand, and tokens.

@@ -217,6 +217,23 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Examine,
     ),
     (
+        "a key of its own that is to end at another time is the same key",
+        credential(
+            replace(OLD, slot=None, handle="before", replaced_at=at(-1)),
+            replace(NEWER, slot=None, handle="now"),
+            spec=KEYLESS,
+            home=None,
+        ),
+        Observed(
+            at(0),
+            (
+                KeySeen("before", "ACTIVE", (looks(OLD, name=None, expires_at=at(5 * DAY)),)),
+                KeySeen("now", "ACTIVE", (looks(NEWER, name=None),)),
+            ),
+        ),
+        Wait,
+    ),
+    (
         "a previous version that somebody revoked is taken for revoked",
         credential(OLD, NEWER),
         seen(looks(OLD, "REVOKED"), looks(NEWER)),

@@ -19,7 +19,7 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
-from keyman.core.picture import NO_TIME
+from keyman.core.picture import NO_TIME, SAME_EXPIRY
 from keyman.core.policy import fraction
 from keyman.core.situation import Situation
 from keyman.core.steps import Abandon, Accept, Request
@@ -35,12 +35,23 @@ def observed_now(c: Credential, o: Observed) -> Credential:
         # Looking is no progress of what else is under way: that goes on counting its failures.
         waited_for = c.open_version or any(v.compromised and not v.revoked_at for v in c.versions)
         c = replace(c, failed_step=None, retry_at=None) if waited_for else _progressed(c)
+    c = c if c.spec.slots else _ends_as_shown(c, o)
     ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
     latest = max(ours, default=0)
     if latest <= c.epoch or c.claimed == c.epoch:
         return c  # claimed by us in this life and by another one since: it drives, and we don't
     c = replace(c, epoch=latest + 1, claimed=0, fenced=False, unanswered_at=o.at)
     return reported(c, c.current.number, o.at) if c.current else c
+
+
+def _ends_as_shown(c: Credential, o: Observed) -> Credential:
+    """Somebody may have changed when a key of its own ends; its secret is what it was."""
+    for v in c.versions:
+        seen = o.slot(v.place) if v.issued_at else None
+        ends = seen.expires_at if seen else None
+        if ends and (v.expires_at is None or abs(ends - v.expires_at) > SAME_EXPIRY):
+            c = c.with_version(v.number, expires_at=ends)
+    return c
 
 
 def claimed(c: Credential, epoch: int, now: datetime, *, fenced: bool) -> Credential:

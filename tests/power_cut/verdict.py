@@ -106,7 +106,14 @@ class Judge:
                 yield f"I1: {one.client} got nothing at {one.answered:%H:%M:%S.%f}: {one.why}"
 
     def _may_be_without(self, last: Handed, at: datetime) -> bool:
-        return self.explained(last.secret, at)
+        return self.explained(last.secret, at) or any(
+            last.answered < order.at < at and order.leaked not in self._handed_by(order.at)
+            for order in self.evidence.ordered
+            if order.leaked and order.body.get("now")  # at once, whatever that leaves
+        )
+
+    def _handed_by(self, at: datetime) -> set[str]:
+        return {one.secret for one in self.evidence.handed if one.answered < at}
 
     # I8.
 
