@@ -56,7 +56,9 @@ class AtOnce:
     slots: dict[str, SlotSeen] = field(default_factory=dict)
     made: int = 0
 
-    def observe(self, handles: tuple[str, ...], now: datetime) -> Observed:
+    def observe(
+        self, handles: tuple[str, ...], now: datetime, optional: tuple[str, ...] = ()
+    ) -> Observed:
         slots = tuple(self.slots.values())
         return Observed(now, tuple(KeySeen(h, State.ACTIVE, slots, "etag") for h in handles))
 
