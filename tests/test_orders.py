@@ -444,6 +444,7 @@ def test_progress_clears_the_failures_and_looking_does_not() -> None:
 def test_a_lost_secret_is_wished_anew_under_another_attempt() -> None:
     c = transitions.start_over(credential(CURRENT, wish(2)), wish(2), "another", NOW)
     assert c.versions[1].attempt == "another"
+    assert c.versions[1].expires_at == wish(2).expires_at - timedelta(seconds=2)  # type: ignore[operator]
     assert next_step(c, QUIET, NOW).__class__.__name__ == "Observe"
 
 

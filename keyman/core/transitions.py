@@ -25,6 +25,7 @@ from keyman.core.situation import Situation
 from keyman.core.steps import Abandon, Accept, Request
 
 NO_OVERLAP = timedelta(0)
+TOLD_APART = timedelta(seconds=2)  # two expiries that nobody takes for one, whoever rounds them
 OWNERS = 2**16
 
 
@@ -149,8 +150,12 @@ def carried(c: Credential, v: Version, fingerprint: str, now: datetime) -> Crede
 
 
 def start_over(c: Credential, v: Version, attempt: str, now: datetime) -> Credential:
-    """The wish was granted and its secret lost: nobody used it, so wish again."""
-    c = c.with_version(v.number, attempt=attempt, requested_at=now)
+    """The wish was granted and its secret lost: nobody used it, so wish again.
+
+    For a slightly shorter life: what the slot then shows tells whether this one was granted too.
+    """
+    ends = v.expires_at and v.expires_at - TOLD_APART
+    c = c.with_version(v.number, attempt=attempt, requested_at=now, expires_at=ends)
     return replace(c, doubt_at=now)
 
 
