@@ -91,12 +91,26 @@ def hidden(handle: str = "key", minutes: float = 0) -> Observed:
     return Observed(at(minutes), (*shown, KeySeen(handle, NOT_SHOWN, ())))
 
 
+def keyed(handle: str, **more: Any) -> Version:
+    """A version whose secret is a key of its own."""
+    return version(1, Stage.PREVIOUS, None, handle=handle, **more)
+
+
+def keys(*shown: tuple[str, str]) -> Observed:
+    slots = (SlotSeen(None, state, None, at(80 * DAY)) for _, state in shown)
+    return Observed(
+        NOW, tuple(KeySeen(h, s, (slot,)) for (h, s), slot in zip(shown, slots, strict=True))
+    )
+
+
 def with_policy(c: Credential, **changes: object) -> Credential:
     spec = replace(c.spec, policy=replace(POLICY, **changes))  # type: ignore[arg-type]
     return replace(c, spec=spec)
 
 
 EXPIRY = at(90 * DAY)
+OF_KEYS: dict[str, Any] = {"spec": KEYLESS, "home": None}
+IN_USE = version(2, Stage.CURRENT, None, handle="now", promoted_at=at(-60))
 OWN = version(3, Stage.REVOKED, None, handle="left", given_up="refused", promoted_at=None)
 TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     # Seeing before acting.
@@ -753,6 +767,48 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         credential(replace(CURRENT, stored=False)),
         seen(looks(CURRENT, "REVOKED"), empty(state="ACTIVE")),
         Request("one", "key", EXPIRY, None, "the current secret is not in the store any more"),
+    ),
+    (
+        "one that never expires is replaced all the same, as if it lived for a lifetime",
+        credential(
+            replace(IN_USE, expires_at=None, promoted_at=at(-40 * DAY), issued_at=at(-40 * DAY)),
+            **OF_KEYS,
+        ),
+        keys(("now", "ACTIVE")),
+        Request(None, None, EXPIRY, None, "rotate_before reached"),
+    ),
+    (
+        "a leaked key of its own that is not there any more is probed before that is believed",
+        credential(leaked_key := keyed("lost", compromised_at=at(-1)), IN_USE, **OF_KEYS),
+        keys(("lost", "DELETED"), ("now", "ACTIVE")),
+        Examine(leaked_key),
+    ),
+    (
+        "it is destroyed once a probe refused it",
+        credential(dead_key := replace(leaked_key, dead_at=at(-1)), IN_USE, **OF_KEYS),
+        keys(("lost", "DELETED"), ("now", "ACTIVE")),
+        Accept(dead_key, Stage.REVOKED, "destroyed at the provider"),
+    ),
+    (
+        "as long as it is accepted nothing is believed, and it is looked at again soon",
+        credential(replace(leaked_key, examined_at=at(1)), IN_USE, **OF_KEYS),
+        keys(("lost", "DELETED"), ("now", "ACTIVE")),
+        Wait(at(2), "nothing due"),
+    ),
+    (
+        "but no slot whose secret only a probe refused, rather than that",
+        credential(replace(CURRENT, dead_at=at(-2), examined_at=at(1))),
+        seen(looks(CURRENT), empty(state="ACTIVE")),
+        Request("two", "key", EXPIRY, None, "the provider refuses the current secret"),
+    ),
+    (
+        "nor is what a lost answer of ours left in a slot a stranger's",
+        credential(
+            replace(CURRENT, dead_at=at(-2), examined_at=at(1), expires_at=at(-1)),
+            replace(WISH, stage=Stage.REVOKED, given_up="the wish grew too old"),
+        ),
+        seen(looks(CURRENT), SlotSeen("two", "ACTIVE", "mask-lost", WISH.expires_at)),
+        Request("two", "key", EXPIRY, None, "the provider refuses the current secret"),
     ),
     (
         "no slot of a key that is not shown is filled",

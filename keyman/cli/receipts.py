@@ -71,7 +71,15 @@ def outcome(reached: Reached, receipt: Json, *, waited: bool, told: bool) -> int
         return terminal.complain(_failure(reached, receipt))
     if not told:
         _show(receipt)
+    if waited and receipt["kind"] == "revoke" and _left_without(reached, receipt["name"]):
+        terminal.note(f"{receipt['name']} has no usable secret yet: `keyman daemon` goes on")
+        return NOT_FINISHED_IN_TIME
     return NOT_FINISHED_IN_TIME if waited and not final(receipt) else 0
+
+
+def _left_without(reached: Reached, name: str) -> bool:
+    """Did we stop, with nobody to go on, before lookups had something again?"""
+    return not reached.running and reached.status(name)["current"] is None
 
 
 def _failure(reached: Reached, receipt: Json) -> ProviderFailed:

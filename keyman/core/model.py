@@ -276,6 +276,7 @@ class Credential:
     retry_at: datetime | None = None
     last_error: str | None = None
     last_hint: str | None = None
+    told: str | None = None  #: the health that was last told to whoever listens
     revision: int = 0  #: the journal saves only over the revision it loaded
 
     @property
@@ -322,10 +323,14 @@ class Credential:
         return tenant is not None and tenant.attempt == v.attempt
 
     def due_at(self, v: Version) -> datetime | None:
-        """When its replacement should begin; None if it never expires."""
-        if v.expires_at is None:
-            return None
-        return self.policy.rotate_at(v.expires_at, self.name, v.life)
+        """When its replacement should begin; None if nobody but a person can make one.
+
+        One that never expires, as an adopted one may be, is replaced as if it lived for a lifetime.
+        """
+        ends = v.expires_at
+        if ends is None and self.spec.issues and v.promoted_at:
+            ends = v.promoted_at + self.policy.lifetime
+        return ends and self.policy.rotate_at(ends, self.name, v.life)
 
     def order_of(self, *kinds: OrderKind) -> Order | None:
         return next((o for o in self.orders if o.kind in kinds and o.open), None)

@@ -136,9 +136,11 @@ def _roll_back(c: Credential, o: Observed | None, order: Order) -> tuple[Credent
         raise Conflict(f"{c.name}: a rotation is under way", hint="wait until it is done")
     source = Situation(c, o, now).spare_to_return_to()
     if source is None:
+        anew = f"`keyman rotate {c.name}` makes a new one"
+        by_hand = f"`keyman put {c.name}` takes another one"
         raise NoUsableSecret(
             f"{c.name} has no earlier version that can still be used",
-            hint=f"`keyman rotate {c.name}` makes a new one",
+            hint=anew if c.spec.issues else by_hand,
         )
     step = Request(source.slot, source.handle, source.expires_at, source.number, "rollback")
     return requested(c, step, o, source.attempt, now), replace(order, targets=(source.number,))
@@ -280,10 +282,19 @@ def _revocation(s: Situation, order: Order) -> Order:
     gone = [v.revoked_at for v in targets if v.revoked_at is not None]
     if len(gone) < len(targets):
         return replace(
-            order, state=OrderState.RUNNING, error=s.c.last_error, until=_dies_at(s, targets)
+            order,
+            state=OrderState.RUNNING,
+            error=s.c.last_error or _why_it_lives(s, targets),
+            until=_dies_at(s, targets),
         )
     finished = max(max(gone, default=s.now), order.recorded_at)
     return replace(order, state=OrderState.DONE, finished_at=finished, error=None)
+
+
+def _why_it_lives(s: Situation, targets: list[Version]) -> str | None:
+    left = next((v for v in targets if s.deleted_and_alive(v)), None)
+    where = f"the provider has no key {left.handle} where it is looked for" if left else None
+    return where and f"{where}, and still takes its secret: destroy it by hand"
 
 
 def _dies_at(s: Situation, targets: list[Version]) -> datetime | None:

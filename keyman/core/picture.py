@@ -72,7 +72,12 @@ class Picture:
             return False
         if self.o is None or any(self.o.key(handle) is None for handle in self.handles):
             return True
-        return self.now - self.o.at >= self.c.policy.observe_every or self.now < self.o.at
+        return not self.o.at <= self.now < self.looks_again_at(self.o.at)
+
+    def looks_again_at(self, last: datetime) -> datetime:
+        """When a picture of that time is too old."""
+        soon = any(self.deleted_and_alive(v) for v in self.versions)
+        return last + (self.c.policy.verify.within if soon else self.c.policy.observe_every)
 
     @property
     def resting(self) -> bool:
@@ -176,8 +181,25 @@ class Picture:
         if seen is None:
             nothing_to_see = self.hidden(v) or not self.spec.observes
             return (nothing_to_see and v.expired(self.now)) or self._gone_with_its_key(v)
+        if self.missing(v):
+            return v.dead_at is not None or v.expired(self.now)
         overwritten = self.contradiction(v) is not None and not self.shows(v)
         return overwritten or self._shown_gone(v)
+
+    def missing(self, v: Version) -> bool:
+        """Is its key not to be seen, which alone doesn't prove that its secret is dead?
+
+        A permission may be missing, or the configuration speak of another place by now.
+        """
+        seen = self.seen(v)
+        probed = v.stored and self.spec.probes and not self.spec.slots
+        deleted = probed and seen is not None and seen.state == State.DELETED
+        return self.hidden(v) or deleted
+
+    def deleted_and_alive(self, v: Version) -> bool:
+        """Is its key said to be deleted, and nothing known that would make its secret dead?"""
+        unfinished = v.compromised and v.revoked_at is None
+        return unfinished and self.missing(v) and not self.hidden(v) and not self.destroyed(v)
 
     def _shown_gone(self, v: Version) -> bool:
         """Is it this version's end that the slot shows, not that of the secret before it?"""

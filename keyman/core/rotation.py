@@ -157,8 +157,10 @@ def _revoke(s: Situation) -> Step | None:
             continue  # it dies when it expires, and not before
         if s.hidden(v) and s.c.order_of(OrderKind.NEW_KEY):
             continue  # nothing can be done there, and its replacement must not wait for that
-        if s.hidden(v) and v.stored and not _examined_since(s, v):
+        if s.missing(v) and v.stored and not _examined_since(s, v):
             return Examine(v)
+        if s.deleted_and_alive(v):
+            continue  # deleting it once more would tell nothing: it is looked at again soon
         if s.filling(v.place):
             continue
         if s.shares_the_current_secret(v) and not v.revoke_first:
@@ -336,7 +338,7 @@ def destroy_what_came_to_nothing(s: Situation) -> Step | None:
     """A slot is simply filled again; a key of its own would stay, and live, and cost a place."""
     for v in s.versions:
         if s.left_over(v):
-            gone = s.destroyed(v)
+            gone = s.destroyed(v) or s.missing(v)  # nobody was ever to use it
             return Accept(v, Stage.REVOKED, "destroyed at the provider") if gone else Revoke(v)
     return None
 

@@ -67,11 +67,17 @@ class Situation(Picture):
     def fillable_slot(self) -> str | None:
         """A slot of the home key that nobody depends on and that the provider will fill."""
         assert self.c.key_id
-        places = [Place(self.c.key_id, s) for s in self.spec.slots]
-        current = self.current.slot if self.current else None
-        # Nobody is known to use what a stranger left on; what is off is used by nobody for sure.
-        free = [(self._on_for_strangers(p), p.slot == current, p) for p in places if self._free(p)]
-        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else None
+        places = (Place(self.c.key_id, s) for s in self.spec.slots)
+        free = [(*self._reluctance(p), p) for p in places if self._free(p)]
+        return min(free, key=lambda ranked: ranked[:3])[3].slot if free else None
+
+    def _reluctance(self, place: Place) -> tuple[bool, bool, bool]:
+        """What speaks against filling a place that may be filled, the weightiest first."""
+        v = self.current
+        in_it = v is not None and v.place == place
+        # A probe may have been refused for another reason than its death.
+        may_live = in_it and v is not None and not (self._shown_gone(v) or v.expired(self.now))
+        return may_live, self._on_for_strangers(place), in_it
 
     def _free(self, place: Place) -> bool:
         if place in self._depended_on() or self._refused(place):
@@ -87,10 +93,16 @@ class Situation(Picture):
         return bool(last and last.slot_refused and seen and seen.state in GONE)
 
     def _on_for_strangers(self, place: Place) -> bool:
-        """Is it active with a secret that isn't ours?"""
+        """Is it active with a secret that isn't ours?
+
+        What a lost answer left there, and the second secret of a key that we made, have no user.
+        """
         seen = self.o.slot(place) if self.o else None
         tenant = self.c.tenant(place)
         ours = tenant is not None and looks(seen, tenant.mask, tenant.expires_at)
+        wished = (v.expires_at for v in self.versions if v.place == place and v.issued_at is None)
+        ours = ours or any(ends and looks(seen, None, ends) for ends in wished)
+        ours = ours or (self.c.silence == place.slot and place.handle == self.c.key_id)
         return seen is not None and seen.state == State.ACTIVE and not ours
 
     def _used_by_strangers(self, place: Place) -> bool:
@@ -275,12 +287,12 @@ class Situation(Picture):
 
     def wake_at(self) -> datetime:
         """The first moment at which some rule could say something new."""
-        times = [self.o.at + self.c.policy.observe_every] if self.o and self.handles else []
+        times = [self.looks_again_at(self.o.at)] if self.o and self.handles else []
         for v in self.versions:
             if v.stage is Stage.PREVIOUS:
                 times += [self.overlap_ends(v), self.overlap_cap(v)]
-            if v.stage is Stage.CURRENT and v.expires_at:
-                times += [self.c.due_at(v) or v.expires_at, v.expires_at]
+            if v.stage is Stage.CURRENT:
+                times += [end for end in (self.c.due_at(v), v.expires_at) if end]
             if v.compromised and v.revoked_at is None and v.expires_at:
                 times.append(v.expires_at)
         rest = self.rest_after_giving_up()

@@ -30,6 +30,22 @@ def receipt(place: Home, *words: str) -> dict[str, Any]:
     return said
 
 
+def test_what_is_revoked_first_is_replaced_before_the_command_ends(place: Home) -> None:
+    place.configure(overlap="1s")
+    place.edit("successes: 1, every: 100ms", "successes: 3, every: 300ms")
+    place.start()
+    receipt(place, "revoke", "genai", "--now", "--yes")
+    assert place.keyman("get", "genai", "--field", "version").out == "2\n"
+
+
+def test_whoever_is_left_without_a_secret_is_told(place: Home, sky: Cloud) -> None:
+    place.configure(overlap="1s")
+    place.start()
+    with sky.fault(operation="RenewApiKey", effect="throttle"):
+        done = place.keyman("revoke", "genai", "--now", "--yes", "--timeout", "2s")
+    assert (done.status, "keyman daemon" in done.err) == (7, True), done
+
+
 def test_a_receipt_for_every_kind_of_order(begun: Home, sky: Cloud) -> None:
     """Rotate → rollback → switch a slot → revoke → new key, each told as it came out."""
     made = receipt(begun, "rotate", "genai", "--overlap", "2s", "--reason", "test")
