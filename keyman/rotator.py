@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,7 @@ from keyman.core.model import (
     Stage,
     Verdict,
 )
+from keyman.core.news import News, Record, news
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
@@ -36,6 +37,7 @@ from keyman.core.steps import (
     Accept,
     Create,
     Drop,
+    Examine,
     Issue,
     Observe,
     Promote,
@@ -48,19 +50,29 @@ from keyman.core.steps import (
     name_of,
 )
 from keyman.db.journal import Event, Journal, Lease
-from keyman.performer import Managed, Performer
+from keyman.meter import Meter
+from keyman.performer import MUTATIONS, Managed, Performer
 
 STEPS_PER_TURN = 40  # a whole rotation takes about twenty
 STEPS_PER_VERSION = 3  # besides: seen to be gone, destroyed, dropped
 LEASE_LASTS = timedelta(minutes=2)
 TOLD = (Create, Issue, Promote, Retire, Revoke, Accept, Abandon)  # worth a line of the log
 ROUTINE = (Request, Issue, Verify, Promote, Accept)
+ASKING = (*MUTATIONS, Observe, Verify, Examine)  # the provider
+
+
+def nobody(_: Sequence[News]) -> None:
+    """Nobody listens: the journal keeps the news all the same."""
+
 
 log = logging.getLogger("keyman.rotator")
 
 
 class Rotator:
-    """Advances credentials, one at a time each; orders may come from any thread meanwhile."""
+    """Advances credentials, one at a time each; orders may come from any thread meanwhile.
+
+    `changed` is called after each save, and then `heard`, once it is set, if there was news.
+    """
 
     def __init__(
         self,
@@ -80,12 +92,18 @@ class Rotator:
         self.owner = owner
         self.home = home
         self.changed = changed
+        self.heard: Callable[[Sequence[News]], None] = nobody
+        self.meter = Meter()
         self._performer = Performer(clock, new_id, journal.installation)
         self._leases: dict[str, Lease] = {}
         # Who brings a secret takes a number, stores it and saves: one after the other.
         self._entrusting = threading.Lock()
         # When a change was last sent whose answer never came, until a record says so too.
         self._unanswered: dict[str, datetime] = {}
+
+    def wait_for(self, taken: Callable[[str], Iterable[int]]) -> None:
+        """`taken(name)` tells which versions connected clients took last: overlaps may wait."""
+        self._performer.taken = taken
 
     # Taking steps.
 
@@ -105,6 +123,8 @@ class Rotator:
             taken += 1
             step = next_step(credential, observed, self.clock.now())
             if isinstance(step, Wait):
+                self._tell_what_time_did(lease, Record(credential, observed))
+                self.meter.turned(self.clock.now())
                 return step
             try:
                 self._take(managed, lease, credential, observed, step)
@@ -144,14 +164,19 @@ class Rotator:
                     # Tokens rest in memory only: after a start they are simply due.
                     events = events if c.spec.mints else (*events, lost)
         except errors.StoreFailed as error:
-            c = transitions.failed(c, "read", error.message, error.hint, now)
-            self.changed(self._save(lease, c, observed, ()))
+            after = transitions.failed(c, "read", error.message, error.hint, now)
+            self._save(lease, Record(c, observed), after, observed)
             raise
         for event in events:
             log.warning("%s: version %d is not in the store any more", c.name, event.version)
-        saved = self._save(lease, after, observed, events)
-        self.changed(saved)
-        return saved
+        return self._save(lease, Record(c, observed), after, observed, events)
+
+    def _tell_what_time_did(self, lease: Lease, record: Record) -> None:
+        """A secret may have expired, and nothing is to be done about it: that is news as well."""
+        credential, _ = news(record, record, self.clock.now())
+        if credential != record.credential:
+            with suppress(errors.Conflict):  # somebody saved meanwhile, and there is another turn
+                self._save(lease, record, record.credential, record.observed)
 
     def _take(
         self,
@@ -163,17 +188,23 @@ class Rotator:
     ) -> None:
         log.debug("%s: %s", credential.name, name_of(step))
         try:
-            after, seen = self._performer.perform(managed, credential, observed, step)
+            with self._timed(managed, step):
+                after, seen = self._performer.perform(managed, credential, observed, step)
         except (errors.ProviderFailed, errors.StoreFailed) as error:
             after, seen = self._performer.failed(credential, step, error), observed
         now = self.clock.now()
         if after.unanswered_at != credential.unanswered_at and after.unanswered_at is not None:
             self._unanswered[after.name] = after.unanswered_at
         after = pruned(orders.settled(after, seen, now), now)
-        saved = self._save(lease, after, seen, self._events(credential, after, step, now))
+        events = self._events(credential, after, step, now)
+        saved = self._save(lease, Record(credential, observed), after, seen, events)
         self._tell(credential, saved, step)
         self._unanswered.pop(after.name, None)
-        self.changed(saved)
+
+    def _timed(self, managed: Managed, step: Step) -> AbstractContextManager[None]:
+        if not isinstance(step, ASKING):
+            return nullcontext()
+        return self.meter.asking(managed.spec.provider, name_of(step), self.clock.monotonic)
 
     def _tell(self, before: Credential, after: Credential, step: Step) -> None:
         """What somebody who reads the log should know: trouble, its end, and what was changed."""
@@ -189,13 +220,25 @@ class Rotator:
 
     def _save(
         self,
-        lease: Lease,
-        credential: Credential,
-        observed: Observed | None,
-        events: tuple[Event, ...],
+        lease: Lease | None,
+        before: Record,
+        after: Credential,
+        seen: Observed | None,
+        events: tuple[Event, ...] = (),
     ) -> Credential:
+        """One record over the one that was loaded, with its history and its news.
+
+        Who hears of it and looks meets what it tells of: lookups follow first.
+        """
         now = self.clock.now()
-        return self.journal.save(credential, observed, lease=lease, now=now, events=events)
+        after, told = news(before, Record(after, seen), now)
+        saved = self.journal.save(after, seen, lease=lease, now=now, events=events, told=told)
+        self.changed(saved)
+        self.meter.knows(saved)
+        if told:
+            self.meter.heard(told)
+            self.heard(told)
+        return saved
 
     # What people wish.
 
@@ -222,8 +265,8 @@ class Rotator:
                 detail=" ".join(f"version {number}" for number in order.targets),
             )
             with suppress(errors.Conflict):
-                after = self.journal.save(after, observed, events=(event,))
-                self.changed(after)
+                before = Record(credential, observed)
+                self._save(None, before, after, observed, (event,))
                 return kept
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
@@ -236,7 +279,7 @@ class Rotator:
             return
         after = transitions.reported(credential, number, self.clock.now())
         with suppress(errors.Conflict):  # whatever was saved meanwhile is newer than the report
-            self.journal.save(after, observed)
+            self._save(None, Record(credential, observed), after, observed)
 
     def adopt(
         self,
@@ -261,9 +304,15 @@ class Rotator:
         fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()
         with self._entrusting:
             for _ in range(STEPS_PER_TURN):
-                now, credential = self.clock.now(), self.journal.load(managed.spec)[0]
+                now, loaded = self.clock.now(), Record(*self.journal.load(managed.spec))
                 credential = entrusting.adopted(
-                    credential, observed, place, fingerprint, attempt, now, take_over=take_over
+                    loaded.credential,
+                    observed,
+                    place,
+                    fingerprint,
+                    attempt,
+                    now,
+                    take_over=take_over,
                 )
                 credential = transitions.taken_over(
                     credential, lease.fence, self.owner, now, clean=lease.clean
@@ -272,9 +321,7 @@ class Rotator:
                 self._performer.put(managed, name, credential.versions[0], secret)
                 event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
                 with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
-                    saved = self._save(lease, credential, observed, (event,))
-                    self.changed(saved)
-                    return saved
+                    return self._save(lease, loaded, credential, observed, (event,))
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
     def _claimed(self, managed: Managed, c: Credential, key: KeySeen | None) -> Credential:
@@ -302,16 +349,14 @@ class Rotator:
         with self._entrusting:
             for _ in range(STEPS_PER_TURN):
                 credential, observed = self.journal.load(managed.spec)
-                now = self.clock.now()
+                loaded, now = Record(credential, observed), self.clock.now()
                 credential = entrusting.put(credential, fingerprint, attempt, expires_at, now)
                 version = credential.current
                 assert version
                 self._performer.put(managed, name, version, secret)
                 event = Event(at=now, name=name, kind="put", by=by, version=version.number)
                 with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
-                    saved = self.journal.save(credential, observed, events=(event,))
-                    self.changed(saved)
-                    return saved
+                    return self._save(None, loaded, credential, observed, (event,))
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
     def _must_be_accepted(self, managed: Managed, secret: Secret) -> None:
@@ -334,7 +379,7 @@ class Rotator:
             if moved == credential:
                 return
             with suppress(errors.Conflict):
-                self.changed(self.journal.save(moved, observed))
+                self._save(None, Record(credential, observed), moved, observed)
                 return
 
     # Small things.

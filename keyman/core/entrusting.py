@@ -113,7 +113,8 @@ def refuse_put(spec: Spec) -> None:
     """Raise UsageError where keyman gets the secrets itself."""
     if not spec.issues:
         return
-    hint = f"`keyman adopt {spec.name}` takes over one that is in use" if spec.observes else None
+    adopts = f"`keyman adopt {spec.name}` takes over one that is in use"
+    hint = adopts if spec.observes else "nothing to bring: keyman gets its tokens itself"
     raise UsageError(f"the secrets of {spec.name} are issued by {spec.provider}", hint=hint)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from keyman.core.model import Credential, Observed, Stage, Version
+from keyman.core.policy import RetireBy
 from keyman.core.situation import Situation
 
 
@@ -56,8 +57,15 @@ def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
         begun = "issue" if c.open_version.stage is Stage.REQUESTED else "promote"
         return Next(begun, c.retry_at or now, c.last_error or f"version {c.open_version.number}")
     steps = _next_request(s, c.current) if c.current and c.spec.issues else []
-    steps += [Next("retire", s.overlap_ends(v), "overlap") for v in c.all_at(Stage.PREVIOUS)]
+    steps += [Next("retire", s.overlap_ends(v), "overlap") for v in _to_retire(c)]
     return min(steps, key=lambda step: step.at, default=None)
+
+
+def _to_retire(c: Credential) -> list[Version]:
+    """What is switched off once its overlap is over; what leaked is destroyed instead."""
+    if c.policy.retire is RetireBy.KEEP or not c.spec.observes:
+        return []
+    return [v for v in c.all_at(Stage.PREVIOUS) if not v.compromised]
 
 
 def _next_request(s: Situation, current: Version) -> list[Next]:

@@ -175,6 +175,7 @@ class Observed:
 
     at: datetime
     keys: tuple[KeySeen, ...]
+    taken: tuple[int, ...] = ()  #: versions that clients who were connected then took last
 
     def key(self, handle: str | None) -> KeySeen | None:
         return next((key for key in self.keys if key.handle == handle), None)

@@ -81,6 +81,7 @@ class Policy:
     rotate_before_share: float = 0.0  #: of the life that the provider gave it, if that is longer
     overlap: timedelta = timedelta(hours=24)
     max_overlap: timedelta | None = None
+    wait_for_clients: bool = False  #: with the end of an overlap, as long as they are connected
     retire: RetireBy = RetireBy.DEACTIVATE
     window: Window | None = None
     max_client_staleness: timedelta = timedelta(seconds=60)

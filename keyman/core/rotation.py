@@ -159,16 +159,20 @@ def _revoke(s: Situation) -> Step | None:
             continue  # nothing can be done there, and its replacement must not wait for that
         if s.missing(v) and v.stored and not _examined_since(s, v):
             return Examine(v)
-        if s.deleted_and_alive(v):
-            continue  # deleting it once more would tell nothing: it is looked at again soon
-        if s.filling(v.place):
-            continue
-        if s.shares_the_current_secret(v) and not v.revoke_first:
-            continue
-        if not v.revoke_first and s.wanted_for_replacement(v):
-            continue
-        return _owned(s, v.place, Revoke(v))
+        if not _must_wait(s, v):
+            return _owned(s, v.place, Revoke(v))
     return None
+
+
+def _must_wait(s: Situation, v: Version) -> bool:
+    """Is something else to come before this leaked version is destroyed?"""
+    if s.deleted_and_alive(v):
+        return True  # deleting it once more would tell nothing: it is looked at again soon
+    if s.filling(v.place):
+        return True
+    if v.revoke_first:
+        return False
+    return s.shares_the_current_secret(v) or s.wanted_for_replacement(v)
 
 
 # A rotation in flight.

@@ -254,12 +254,20 @@ class Situation(Picture):
 
     def quiet(self, v: Version) -> bool:
         """Nobody was seen using it lately. A veto only: silence proves nothing."""
+        if self.still_taken(v):
+            return False
         seen = self.seen(v)
         if seen is None or seen.last_used_at is None or v.replaced_at is None:
             return True
         overlap = self.overlap_ends(v) - v.replaced_at
         lately = max(self.c.policy.max_client_staleness, overlap / 2)
         return seen.last_used_at <= v.replaced_at or self.now - seen.last_used_at >= lately
+
+    def still_taken(self, v: Version) -> bool:
+        """Is it what a client that was connected took last, and are such to be waited for?"""
+        if self.o is None or not self.c.policy.wait_for_clients:
+            return False
+        return v.number in self.o.taken
 
     @property
     def current_is_sound(self) -> bool:

@@ -9,7 +9,7 @@ in here, and time is always an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -17,12 +17,14 @@ from typing import Self
 from sqlalchemy import Connection, Engine
 
 from keyman.core.model import Credential, Observed, Order, Spec
-from keyman.db import audit, leases, meta, migrate, records, sqlite
+from keyman.core.news import News
+from keyman.db import audit, clients, leases, meta, migrate, news, records, sqlite
 from keyman.db.audit import Event
+from keyman.db.clients import Client
 from keyman.db.leases import Lease
 from keyman.db.sqlite import WAL_RESET_FIXED, sqlite_version
 
-__all__ = ["WAL_RESET_FIXED", "Event", "Journal", "Lease", "sqlite_version"]
+__all__ = ["WAL_RESET_FIXED", "Client", "Event", "Journal", "Lease", "sqlite_version"]
 
 
 class Journal:
@@ -87,8 +89,9 @@ class Journal:
         lease: Lease | None = None,
         now: datetime | None = None,
         events: Sequence[Event] = (),
+        told: Sequence[News] = (),
     ) -> Credential:
-        """Write the record and its history durably; returns it with its new revision.
+        """Write the record, its history and its news durably; returns it with its new revision.
 
         Raises Conflict, with nothing written, unless the journal still holds the revision that
         was loaded and `lease`, if given, is still held at `now`.
@@ -102,6 +105,7 @@ class Journal:
         with self._writing() as connection:
             saved = records.write(connection, credential, observed, known, held)
             audit.write(connection, events)
+            news.write(connection, told)
         self._known[name] = saved
         return saved
 
@@ -166,6 +170,41 @@ class Journal:
         """The newest so many lines of history, oldest first."""
         with self._reading() as connection:
             return audit.read(connection, name, limit)
+
+    def news(self, seen: int, many: int) -> list[tuple[int, News]]:
+        """So many that came after number `seen`, oldest first, each with its number."""
+        with self._reading() as connection:
+            return news.read(connection, seen, many)
+
+    def news_kept(self) -> tuple[int, int]:
+        """The numbers of the oldest and the newest that are kept; (0, 0) if none ever came."""
+        with self._reading() as connection:
+            return news.span(connection)
+
+    def clients(self) -> list[Client]:
+        """Everyone who was ever given a token for looking up over the network, by name."""
+        with self._reading() as connection:
+            return clients.every(connection)
+
+    def add_client(self, client: Client, by: str) -> Client:
+        """Let the client in. Raises Conflict if its name has a token that was not revoked."""
+        line = Event(client.created_at, f"client {client.name}", "client added", by)
+        with self._writing() as connection:
+            added = clients.add(connection, client)
+            audit.write(connection, (line,) if added is client else ())
+        return added
+
+    def revoke_client(self, name: str, now: datetime, by: str) -> Client:
+        """End the client's token; harmless if it was revoked before. Raises NotFound."""
+        with self._writing() as connection:
+            ended, first = clients.revoke(connection, name, now)
+            audit.write(connection, (Event(now, f"client {name}", "client revoked", by),) * first)
+        return ended
+
+    def clients_used(self, digests: Collection[str], now: datetime) -> None:
+        """Note that the tokens with these digests were shown just now, or until they ended."""
+        with self._writing() as connection:
+            clients.used(connection, digests, now)
 
     def prune(self, now: datetime) -> None:
         """Forget old history and receipts, so that the journal does not grow for ever."""

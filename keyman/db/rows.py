@@ -65,7 +65,8 @@ def observed_of(text: str | None) -> Observed | None:
     if text is None:
         return None
     seen = json.loads(text)
-    return Observed(_moment(seen["at"]), tuple(_key(key) for key in seen["keys"]))
+    keys = tuple(_key(key) for key in seen["keys"])
+    return Observed(_moment(seen["at"]), keys, tuple(seen.get("taken", ())))
 
 
 def _key(seen: dict[str, Any]) -> KeySeen:

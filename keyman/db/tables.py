@@ -127,6 +127,7 @@ CREDENTIALS = Table(
     Column("last_hint", Text),
     _required("revision", BigInteger),
     Column("observed", Text),  # keyman.db.rows says how it is written
+    Column("told", Text),
 )
 
 VERSIONS = Table(
@@ -219,6 +220,31 @@ EVENTS = Table(
     _required("reason", Text),
     _required("detail", Text),
     Index("ix_events_name_seq", "name", "seq"),
+)
+
+# Those who listen go on after the last number that they saw, so none is ever given out twice.
+NEWS = Table(
+    "news",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    _required("at", Moment),
+    _required("name", Text),
+    _required("what", Text),
+    Column("version", BigInteger),
+    Column("slot", Text),
+    _required("reason", Text),
+    sqlite_autoincrement=True,
+)
+
+CLIENTS = Table(
+    "clients",
+    METADATA,
+    _required("name", Text, primary_key=True),
+    _required("digest", Text, unique=True),
+    _required("grants", Text),  # with spaces between
+    _required("created_at", Moment),
+    Column("used_at", Moment),
+    Column("revoked_at", Moment),
 )
 
 IDEMPOTENCY = Table(

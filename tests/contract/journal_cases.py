@@ -70,7 +70,7 @@ def full(kind: type[Any], seed: int = 0, /, **fixed: Any) -> Any:
 
 def full_observed() -> Observed:
     slots = (full(SlotSeen, 1), full(SlotSeen, 2, name=None))
-    return Observed(NOW, (full(KeySeen, 3, slots=slots), full(KeySeen, 4, slots=())))
+    return Observed(NOW, (full(KeySeen, 3, slots=slots), full(KeySeen, 4, slots=())), (1, 2))
 
 
 def full_credential() -> Credential:

@@ -13,7 +13,8 @@ SEEN = CORE + "picture"
 TRANSITIONS, ROTATOR, PERFORMER = CORE + "transitions", "keyman.rotator", "keyman.performer"
 
 SAVE = (
-    "        return self.journal.save(credential, observed, lease=lease, now=now, events=events)\n"
+    "        saved = self.journal.save("
+    "after, seen, lease=lease, now=now, events=events, told=told)\n"
 )
 RETAKE = "                managed, lease = self._managed(name), self._lease(name)\n"
 OBEY = "    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)\n"
@@ -43,8 +44,8 @@ BUGS = (
         (
             (
                 SITUATION,
-                "        return min(free, key=lambda ranked: ranked[:2])[2].slot if free else",
-                "        return current or free[0][2].slot if free else",
+                "        free = [(*self._reluctance(p), p) for p in places if self._free(p)]\n",
+                "        free = [(not self.c.tenant(p), False, False, p) for p in places]\n",
             ),
         ),
     ),
@@ -139,8 +140,8 @@ BUGS = (
             (
                 ROTATOR,
                 SAVE,
-                "        latest = self.journal.load(credential.spec)[0].revision\n"
-                "        credential = replace(credential, revision=latest)\n" + SAVE,
+                "        latest = self.journal.load(after.spec)[0].revision\n"
+                "        after = replace(after, revision=latest)\n" + SAVE,
             ),
         ),
     ),

@@ -27,6 +27,7 @@ FRESH = (
     "keyman.core.pruning",
     "keyman.core.rotation",
     "keyman.core.health",
+    "keyman.core.news",
     "keyman.performer",
     "keyman.rotator",
 )

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from keyman import errors
-from keyman.core.model import Credential, Observed, Order, Secret, Spec
+from keyman.core.model import Credential, Observed, Order, Secret, Spec, Stage
+from keyman.core.news import PROMOTED, News
 from keyman.db.journal import Event, Lease
 from tests.sim.cloud import PowerCut
 
@@ -53,6 +54,7 @@ class Books:
     holder: Holder | None = None
     finished: dict[str, Order] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    told: list[News] = field(default_factory=list)
 
     def load(self, spec: Spec) -> tuple[Credential, Observed | None]:
         if self.row is None:
@@ -67,6 +69,7 @@ class Books:
         lease: Lease | None = None,
         now: datetime | None = None,
         events: Sequence[Event] = (),
+        told: Sequence[News] = (),
     ) -> Credential:
         trouble = self.world.trouble("save", ("cut", "done-cut", "disk", "busy"))
         if trouble == "cut":
@@ -84,10 +87,18 @@ class Books:
             orders=tuple(order for order in credential.orders if order.open),
         )
 
+        now_current, was_current = (
+            {v.number for v in c.all_at(Stage.CURRENT)} for c in (saved, before)
+        )
+        heard = {one.version for one in told if one.what == PROMOTED}
+        untold = (now_current - was_current) ^ heard
+        assert not untold, f"a promotion that is not told, or told for nothing: {untold}"
+
         def land() -> None:
             self.finished.update({o.id: o for o in credential.orders if not o.open})
             self.row = Row(saved, observed)
             self.events.extend(events)
+            self.told.extend(told)
 
         self.world.saving(before, saved, lease, land)
         if trouble == "done-cut":

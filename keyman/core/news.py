@@ -1,0 +1,147 @@
+"""What people and programs hear of a credential: computed from two of its records, never from a
+step, so that whatever led from the one to the other is told, and told once.
+
+The record itself remembers which health was last told. Both are saved together with the news:
+after a crash the same change is told neither twice nor never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from keyman.core.health import Health, health, trouble
+from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
+from keyman.core.situation import Situation
+
+PROMOTED = "promoted"  # lookups hand it out from now on
+RETIRED = "retired"  # switched off at the provider
+REVOKED = "revoked"  # destroyed at the provider, by us or by the slot's next tenant
+GIVEN_UP = "given-up"  # a new version came to nothing
+DRIFT = "drift"  # somebody else changed something at the provider
+UNWELL = (Health.FAILING, Health.AT_RISK, Health.DOWN)
+WELL_AGAIN = "ok"
+KINDS = (PROMOTED, RETIRED, REVOKED, GIVEN_UP, DRIFT, *map(str, UNWELL), WELL_AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One thing that happened. No field ever carries a secret."""
+
+    at: datetime
+    name: str
+    what: str
+    version: int | None = None
+    slot: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the journal holds of one credential: the facts, and the provider's last picture."""
+
+    credential: Credential
+    observed: Observed | None
+
+
+def news(before: Record, after: Record, now: datetime) -> tuple[Credential, tuple[News, ...]]:
+    """The credential as it is to be saved, and what is to be told of the change that led to it."""
+    told = [*_of_versions(before, after, now), *_of_drift(before, after, now)]
+    credential, of_health = _of_health(after, now)
+    return credential, (*told, *of_health)
+
+
+def _of_versions(before: Record, after: Record, now: datetime) -> Iterator[News]:
+    were = {v.number: v for v in before.credential.versions}
+    for v in after.credential.versions:
+        was = were.get(v.number)
+        for what, reason in _became(was, v) if v is not was else ():
+            yield News(now, after.credential.name, what, v.number, v.slot, reason)
+
+
+def _became(was: Version | None, v: Version) -> Iterator[tuple[str, str]]:
+    stage = was.stage if was else None
+    if v.stage is Stage.CURRENT and stage is not Stage.CURRENT:
+        yield PROMOTED, ""
+    if v.stage is Stage.RETIRED and stage is not Stage.RETIRED:
+        yield RETIRED, ""
+    if v.revoked_at and not (was and was.revoked_at):
+        yield REVOKED, "leaked" if v.compromised else ""
+    if v.given_up and not (was and was.given_up):
+        yield GIVEN_UP, v.given_up
+
+
+# What somebody else did.
+
+
+def _of_drift(before: Record, after: Record, now: datetime) -> Iterator[News]:
+    same_versions = after.credential.versions == before.credential.versions
+    if same_versions and after.observed is before.observed:
+        return
+    known = _drift(before, now)
+    for number, why in _drift(after, now).items():
+        v = after.credential.version(number)
+        if v and known.get(number) != why:
+            yield News(now, after.credential.name, DRIFT, number, v.slot, why)
+
+
+def _drift(record: Record, now: datetime) -> dict[int, str]:
+    """Number of a version → how the provider treats it otherwise than we left it."""
+    s = Situation(record.credential, record.observed, now)
+    found = {v.number: _otherwise(s, v) for v in s.c.all_at(*_KEPT)}
+    return {number: why for number, why in found.items() if why}
+
+
+_KEPT = (Stage.CURRENT, Stage.PREVIOUS, Stage.RETIRED)
+
+
+def _otherwise(s: Situation, v: Version) -> str | None:
+    if v.compromised or v.expired(s.now) or _ours(s, v):
+        return None
+    if v.stage is Stage.CURRENT:
+        return s.contradiction(v) or ("the provider refuses it" if v.dead_at else None)
+    changed = s.changed_outside(v)
+    return changed[1] if changed else None
+
+
+def _ours(s: Situation, v: Version) -> bool:
+    """May it be a change of our own, whose answer was lost?"""
+    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
+    ordered = order is not None and v.place == Place(s.c.key_id or "", order.slot)
+    over = v.stage is Stage.PREVIOUS and s.now >= s.overlap_ends(v)
+    return ordered or over or s.filling(v.place)
+
+
+# How it is.
+
+
+def _of_health(record: Record, now: datetime) -> tuple[Credential, tuple[News, ...]]:
+    """Trouble is told when it comes, when it changes, and when it is over."""
+    c = record.credential
+    word = health(c, record.observed, now)
+    if word == c.told or _not_yet(c, word):
+        return c, ()
+    unwell = c.told in UNWELL
+    told = replace(c, told=str(word))
+    if word not in UNWELL:
+        return told, ((News(now, c.name, WELL_AGAIN),) if unwell else ())
+    version = c.current
+    number, slot = (version.number, version.slot) if version else (None, None)
+    return told, (News(now, c.name, str(word), number, slot, _why(record, now)),)
+
+
+def _not_yet(c: Credential, word: Health) -> bool:
+    """Having nothing to hand out is no news before the first version came, unless it fails to
+    come; nor for tokens, which are forgotten at each start and asked for anew at once.
+    """
+    first = c.told is None or c.spec.mints
+    return word is Health.DOWN and first and not c.failures and c.told not in UNWELL
+
+
+def _why(record: Record, now: datetime) -> str:
+    wrong = trouble(record.credential, record.observed, now)
+    if wrong:
+        return wrong[0]
+    s = Situation(record.credential, record.observed, now)
+    return s.last_given_up or s.why_replace_now or ""

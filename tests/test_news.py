@@ -1,0 +1,276 @@
+"""What is told: an English sentence, the record before and after, and what people hear of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from keyman.core import transitions
+from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
+from keyman.core.news import KINDS, News, Record, news
+from tests.credentials import (
+    BY_HAND,
+    DAY,
+    HOURLY,
+    NOW,
+    at,
+    credential,
+    empty,
+    looks,
+    order,
+    pending,
+    seen,
+    version,
+)
+
+CURRENT = version(1, Stage.CURRENT)
+FILLED = pending(2)
+OLD = version(1, Stage.PREVIOUS)
+NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
+OVER = version(1, Stage.PREVIOUS, replaced_at=at(-2 * DAY))
+OFF = version(1, Stage.RETIRED, retired_at=at(-60))
+QUIET = seen(looks(CURRENT), empty())
+BOTH = seen(looks(OLD), looks(NEWER))
+LEAKED = replace(CURRENT, compromised_at=at(-1), revoke_first=True)
+ENDING = replace(CURRENT, expires_at=at(20 * DAY))
+
+
+def well(*versions: Version, **more: Any) -> Credential:
+    return credential(*versions, **{"told": "ok"} | more)
+
+
+TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
+    (
+        "nothing happened",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT), QUIET),
+        [],
+    ),
+    (
+        "a rotation is under way",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, FILLED), QUIET),
+        [],
+    ),
+    (
+        "a version was promoted",
+        Record(well(CURRENT, FILLED), QUIET),
+        Record(transitions.promoted(well(CURRENT, FILLED), FILLED, NOW), QUIET),
+        [("promoted", 2, "")],
+    ),
+    (
+        "its overlap is over: the old one was switched off",
+        Record(well(OVER, NEWER), BOTH),
+        Record(transitions.retired(well(OVER, NEWER), Place("key", "one"), OVER, NOW), BOTH),
+        [("retired", 1, "")],
+    ),
+    (
+        "a leaked version was destroyed",
+        Record(well(replace(OLD, compromised_at=NOW), NEWER), BOTH),
+        Record(
+            transitions.revoked(well(replace(OLD, compromised_at=NOW), NEWER), OLD, NOW),
+            BOTH,
+        ),
+        [("revoked", 1, "leaked")],
+    ),
+    (
+        "its slot was filled again: what was in it is destroyed",
+        Record(well(replace(OFF, stage=Stage.REVOKED), NEWER), BOTH),
+        Record(well(replace(OFF, stage=Stage.REVOKED, revoked_at=NOW), NEWER), BOTH),
+        [("revoked", 1, "")],
+    ),
+    (
+        "a token that is of no use any more is not called revoked",
+        Record(well(CURRENT, FILLED, spec=HOURLY), None),
+        Record(transitions.promoted(well(CURRENT, FILLED, spec=HOURLY), FILLED, NOW), None),
+        [("promoted", 2, "")],
+    ),
+    (
+        "a new version came to nothing",
+        Record(well(CURRENT, FILLED), QUIET),
+        Record(well(CURRENT, replace(FILLED, stage=Stage.REVOKED, given_up="not accepted")), QUIET),
+        [("given-up", 2, "not accepted")],
+    ),
+    # What somebody else did.
+    (
+        "somebody switched off what lookups hand out",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, "INACTIVE"), empty())),
+        [("drift", 1, "its slot is INACTIVE")],
+    ),
+    (
+        "that is told once, however often it is seen",
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, "INACTIVE"), minutes=-5)),
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, "INACTIVE"))),
+        [],
+    ),
+    (
+        "it grew worse",
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, "INACTIVE"), minutes=-5)),
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, "REVOKED"))),
+        [("drift", 1, "its slot is REVOKED")],
+    ),
+    (
+        "somebody filled the slot in use",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, told="due"), seen(looks(CURRENT, mask="another"), empty())),
+        [("drift", 1, "its slot holds another secret")],
+    ),
+    (
+        "somebody revoked a standby",
+        Record(well(OFF, NEWER), seen(looks(OFF, "INACTIVE"), looks(NEWER))),
+        Record(well(OFF, NEWER), seen(looks(OFF, "REVOKED"), looks(NEWER))),
+        [("drift", 1, "its slot is REVOKED")],
+    ),
+    (
+        "a probe found that the provider refuses it",
+        Record(well(CURRENT), QUIET),
+        Record(well(replace(CURRENT, dead_at=NOW)), QUIET),
+        [
+            ("drift", 1, "the provider refuses it"),
+            ("down", 1, "the provider refuses the current secret"),
+        ],
+    ),
+    (
+        "an old version is off after its overlap: that was us, the answer was lost",
+        Record(well(OVER, NEWER), BOTH),
+        Record(well(OVER, NEWER), seen(looks(OVER, "INACTIVE"), looks(NEWER))),
+        [],
+    ),
+    (
+        "the same before the overlap is over: that was somebody else",
+        Record(well(OLD, NEWER), BOTH),
+        Record(well(OLD, NEWER), seen(looks(OLD, "INACTIVE"), looks(NEWER))),
+        [("drift", 1, "its slot is INACTIVE")],
+    ),
+    (
+        "unless it was ordered",
+        Record(well(OLD, NEWER, orders=(order(OrderKind.DEACTIVATE, slot="one"),)), BOTH),
+        Record(
+            well(OLD, NEWER, orders=(order(OrderKind.DEACTIVATE, slot="one"),)),
+            seen(looks(OLD, "INACTIVE"), looks(NEWER)),
+        ),
+        [],
+    ),
+    (
+        "a leaked version is gone: that is what was wanted",
+        Record(well(replace(OLD, compromised_at=NOW), NEWER), BOTH),
+        Record(
+            well(replace(OLD, compromised_at=NOW), NEWER), seen(looks(OLD, "REVOKED"), looks(NEWER))
+        ),
+        [],
+    ),
+    (
+        "and what is to be revoked first, before there is another",
+        Record(well(LEAKED, told="down"), QUIET),
+        Record(well(LEAKED, told="down"), seen(looks(LEAKED, "REVOKED"), empty())),
+        [],
+    ),
+    (
+        "a secret that expired is gone of itself",
+        Record(well(replace(OLD, expires_at=at(-1)), NEWER), BOTH),
+        Record(
+            well(replace(OLD, expires_at=at(-1)), NEWER),
+            seen(looks(OLD, "EXPIRED", expires_at=at(-1)), looks(NEWER)),
+        ),
+        [],
+    ),
+    # How it is.
+    (
+        "a step failed",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, failures=1, last_error="throttled"), QUIET),
+        [("failing", 1, "throttled")],
+    ),
+    (
+        "it failed again: that is known",
+        Record(well(CURRENT, told="failing", failures=1, last_error="throttled"), QUIET),
+        Record(well(CURRENT, told="failing", failures=2, last_error="still"), QUIET),
+        [],
+    ),
+    (
+        "it goes on failing, and little time is left",
+        Record(well(ENDING, told="failing", failures=3, last_error="no"), seen(looks(ENDING))),
+        Record(well(ENDING, told="failing", failures=4, last_error="no"), seen(looks(ENDING))),
+        [("at-risk", 1, "no")],
+    ),
+    (
+        "it goes well again",
+        Record(well(CURRENT, told="failing", failures=3), QUIET),
+        Record(well(CURRENT, told="failing"), QUIET),
+        [("ok", None, "")],
+    ),
+    (
+        "it goes well again in the middle of a rotation",
+        Record(well(CURRENT, FILLED, told="failing", failures=3), QUIET),
+        Record(well(CURRENT, FILLED, told="failing"), QUIET),
+        [("ok", None, "")],
+    ),
+    (
+        "nothing was done and time went by: the secret expired",
+        Record(well(replace(CURRENT, expires_at=NOW), spec=BY_HAND), None),
+        Record(well(replace(CURRENT, expires_at=NOW), spec=BY_HAND), None),
+        [("down", 1, "the current secret expired")],
+    ),
+    (
+        "the first version is on its way",
+        Record(Credential(BY_HAND), None),
+        Record(Credential(BY_HAND), None),
+        [],
+    ),
+    (
+        "the first version fails to come",
+        Record(Credential(HOURLY), None),
+        Record(Credential(HOURLY, failures=1, last_error="no such account"), None),
+        [("down", None, "no such account")],
+    ),
+    (
+        "tokens are forgotten at a start, and asked for anew at once",
+        Record(well(CURRENT, spec=HOURLY), None),
+        Record(well(replace(CURRENT, stored=False), spec=HOURLY), None),
+        [],
+    ),
+    (
+        "but a secret that the store lost is an outage",
+        Record(well(CURRENT), QUIET),
+        Record(well(replace(CURRENT, stored=False)), QUIET),
+        [("down", 1, "the current secret is not in the store any more")],
+    ),
+    (
+        "a new secret was put in where the last had expired",
+        Record(well(replace(CURRENT, expires_at=NOW), spec=BY_HAND, told="down"), None),
+        Record(
+            transitions.promoted(
+                well(replace(CURRENT, expires_at=NOW), FILLED, spec=BY_HAND, told="down"),
+                FILLED,
+                NOW,
+            ),
+            None,
+        ),
+        [("promoted", 2, ""), ("ok", None, "")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("sentence", "before", "after", "told"), TABLE, ids=[r[0] for r in TABLE])
+def test_what_is_told(
+    sentence: str, before: Record, after: Record, told: list[tuple[str, int | None, str]]
+) -> None:
+    saved, heard = news(before, after, NOW)
+    assert [(one.what, one.version, one.reason) for one in heard] == told
+    assert all(one.name == "genai" and one.at == NOW for one in heard)
+    assert all(one.what in KINDS for one in heard)
+    assert heard_again(saved, before, after.observed) == []
+
+
+def heard_again(saved: Credential, before: Record, observed: Observed | None) -> list[News]:
+    """Once it is saved, the same record brings no news."""
+    record = Record(saved, observed)
+    return list(news(record, record, NOW + timedelta(seconds=1))[1])
+
+
+def test_the_table_tells_everything_there_is_to_tell() -> None:
+    assert {what for _, _, _, told in TABLE for what, _, _ in told} == set(KINDS)
