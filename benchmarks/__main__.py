@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import daemon_weight, rotation_cost, ten_thousand_tokens
+from benchmarks import (
+    agent,
+    command_get,
+    daemon_weight,
+    lookups,
+    rotation_cost,
+    ten_thousand_tokens,
+)
 from benchmarks.figure import Figure
 
-ALL = {"rotation_cost": rotation_cost.figures, "daemon_weight": daemon_weight.figures}
+ALL = {
+    "agent": agent.figures,
+    "lookups": lookups.figures,
+    "rotation_cost": rotation_cost.figures,
+    "daemon_weight": daemon_weight.figures,
+    "command_get": command_get.figures,
+}
 BY_NAME = {"ten_thousand_tokens": ten_thousand_tokens.figures}
 
 

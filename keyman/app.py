@@ -23,7 +23,9 @@ from keyman.farewell import Farewell, whereabouts
 from keyman.lock import COMMAND, DAEMON, HomeLock
 from keyman.performer import Managed
 from keyman.publisher import Publisher
+from keyman.register import Register
 from keyman.rotator import Rotator
+from keyman.serving.page import Page, open_page
 from keyman.serving.snapshot import Snapshot
 from keyman.stores.memory import Memory
 from keyman.wiring import managed_by, open_the_store, secret_of
@@ -48,9 +50,12 @@ class App:
             self.journal.void_leases(str(settings.home))
             self.store = open_the_store(settings, self.journal.installation)
             opened.callback(self.store.close)
+            page = self._page(settings) if role == DAEMON else None
+            if page is not None:
+                opened.callback(page.close)
             self._closing = opened.pop_all()
         self.tokens = Memory()
-        self.snapshot = Snapshot(self.clock)
+        self.snapshot = Snapshot(self.clock, page)
         self.rotator = Rotator(
             self.journal,
             {},
@@ -64,12 +69,17 @@ class App:
             self.journal, self.store, self.rotator, settings.network, self._secret_of
         )
         self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
+        self.register = Register(self.journal, self.clock)
         self.publisher = Publisher(self.snapshot, self.clock)
         # Name → the newest token's number, and how far the wall was ahead of the time since boot
         # when it came: its end was told by that wall.
         self._told_by: dict[str, tuple[int, float]] = {}
         self.settings = settings
         self.use(settings)
+
+    def _page(self, settings: Settings) -> Page | None:
+        agent = settings.agent
+        return open_page(agent.socket.parent, shared=bool(agent.allow_uids), now=self.clock.now)
 
     def use(self, settings: Settings) -> None:
         """Work by this configuration from now on; lookups follow at once."""
@@ -79,10 +89,12 @@ class App:
         # What may fail comes first: a configuration is taken up whole or not at all.
         records = [(each, self.journal.load(each.spec)[0]) for each in managed.values()]
         self.journal.remember({one.name: whereabouts(one) for one in settings.credentials.values()})
-        before, left = self.settings, set(self.rotator.managed) - set(managed)
+        served = self.snapshot.names() | set(self.rotator.managed)
+        before, left = self.settings, served - set(managed)
         self.settings = settings
         self.rotator.managed = managed
         self.farewell.network = settings.network
+        self.rotator.meter.keep(managed)
         for gone in left:  # only now: a turn that ends meanwhile would publish it again
             self.publisher.withdraw(gone)
             self._told_by.pop(gone, None)
@@ -91,6 +103,7 @@ class App:
         for each, record in records:
             self._replace_another_s(each, record, before)
             self.publisher.publish(each, record)
+            self.rotator.meter.knows(record)
 
     def _replace_another_s(self, one: Managed, record: Credential, before: Settings) -> None:
         """A token that was asked for in other ways than now is soon another one's."""

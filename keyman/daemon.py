@@ -255,12 +255,26 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
         log.warning("%s", warning)
 
     def reload() -> Json:
-        app.take_up(reread())
+        fresh = reread()
+        agent.reread_certificate()
+        with agent.doors.narrowing(fresh.allow_uids):
+            app.take_up(fresh)
         daemon.poke_all()
         return {"credentials": app.desk.names()}
 
-    api = Api(app.desk, app.snapshot, reload=reload, since=app.clock.now())
-    agent = Agent(api, settings.agent.socket, allow_uids=settings.agent.allow_uids)
+    at, since = settings.agent, app.clock.now()
+    api = Api(
+        app.desk,
+        app.snapshot,
+        reload=reload,
+        since=since,
+        clients=app.register,
+        meter=app.rotator.meter,
+    )
+    app.rotator.heard = api.heard
+    agent = Agent(api, at.socket, allow_uids=at.allow_uids, listen=at.listen)
+    agent.doors.narrow(settings.allow_uids)
+    app.rotator.wait_for(agent.taken)
     daemon = Daemon(
         app.rotator.advance,
         app.names,

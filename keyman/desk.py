@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 from keyman import errors
 from keyman.core.health import duration_text
 from keyman.core.model import Credential, Observed, Order, OrderKind, Place, Secret, Stage
+from keyman.core.orders import refuse_impossible
 from keyman.views import Json, credential_view, receipt
 
 if TYPE_CHECKING:  # commands that speak to a daemon need a Wish, and nothing of these
     from keyman.clock import Clock
+    from keyman.core.news import News
     from keyman.db.journal import Journal
     from keyman.performer import Managed
     from keyman.rotator import Rotator
@@ -107,6 +109,14 @@ class Desk:
         credential, _ = self._load(name)
         return receipt(credential, order)
 
+    def news(self, seen: int, many: int) -> list[tuple[int, News]]:
+        """So many that came after number `seen`, oldest first, each with its number."""
+        return self._journal.news(seen, many)
+
+    def news_kept(self) -> tuple[int, int]:
+        """The numbers of the oldest and the newest that are kept; (0, 0) if none ever came."""
+        return self._journal.news_kept()
+
     def ready(self) -> None:
         """Raises an Error unless journal and every store answer."""
         self._journal.check()
@@ -123,6 +133,7 @@ class Desk:
         Raises NotFound, NotAdopted, Conflict, NoUsableSecret or UsageError.
         """
         credential, _ = self._load(name)
+        refuse_impossible(credential.spec, wish.kind, wish.overlap)
         _refuse_long_overlap(credential, wish.overlap)
         if key is None:
             return self._record(credential, wish, self._new_id())

@@ -1,7 +1,8 @@
 """`keyman daemon --once`: what is due now, and what that begins, through to its end.
 
 A failure is tried again twice if the pauses are short: nobody waits here for a cloud to come to
-its senses.
+its senses. A longer rest that an earlier run began is kept, since this may run every minute; who
+has mended something since is told how to end it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from keyman.core.model import Credential, Version
 from keyman.core.steps import Wait
 from keyman.errors import Error
 from keyman.lock import COMMAND
-from keyman.views import Json
+from keyman.views import Json, time_text
 
 ONCE_AT_MOST = 600.0  # seconds for one credential
 ONCE_RESTS = timedelta(seconds=10)  # the longest pause after a failure that is sat out
@@ -44,16 +45,28 @@ def _once(app: App, name: str) -> Json | None:
     """See one credential through; its status if something is not well."""
     began = app.clock.now()
     try:
+        before, _ = app.journal.load(app.rotator.managed[name].spec)
         credential = see_through(app, name, began)
     except Error as error:  # the others have their turn all the same
         return app.desk.status(name) | {"last_error": error.message, "hint": error.hint}
     status = app.desk.status(name)
     if status["failures"]:
-        return status
+        return status | _still_resting(before, credential)
     unwell = _unwell(credential, status["health"], began)
     if unwell:
         return status | {"last_error": unwell, "hint": "`keyman check` tells what is wrong"}
     return None if status["current"] else status
+
+
+def _still_resting(before: Credential, after: Credential) -> Json:
+    """What to say besides where nothing was tried: the reason is that of another time."""
+    if after.retry_at is None or after.retry_at != before.retry_at:
+        return {}
+    hint = f"mended since? `keyman rotate {after.name}` tries at once; else: {after.last_hint}"
+    return {
+        "last_error": f"{after.last_error}; not tried again before {time_text(after.retry_at)}",
+        "hint": hint if after.spec.issues else after.last_hint,
+    }
 
 
 def see_through(app: App, name: str, began: datetime) -> Credential:

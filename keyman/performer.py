@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from keyman import errors
@@ -52,6 +52,11 @@ NOT_STORED = "its secret is not in the store"
 log = logging.getLogger("keyman.performer")
 
 
+def nothing(_: str) -> Iterable[int]:
+    """Nobody serves clients here, so nothing was taken."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Managed:
     """A credential with the parties that its steps talk to."""
@@ -62,10 +67,13 @@ class Managed:
 
 
 class Performer:
+    """`taken(name)`, once it is set, tells which versions connected clients took last."""
+
     def __init__(self, clock: Clock, new_id: Callable[[], str], installation: str) -> None:
         self.clock = clock
         self.new_id = new_id
         self.installation = installation
+        self.taken: Callable[[str], Iterable[int]] = nothing
 
     def perform(
         self, managed: Managed, c: Credential, observed: Observed | None, step: Step
@@ -73,7 +81,10 @@ class Performer:
         """Do the step; return the record and the provider's picture as they now are."""
         if isinstance(step, Observe):
             seen = managed.provider.observe(step.handles, self.clock.now(), step.optional)
-            return (transitions.observed_now(c, seen), seen) if seen else (c, None)
+            if seen is None:
+                return c, None
+            seen = replace(seen, taken=tuple(sorted(set(self.taken(c.name)))))
+            return transitions.observed_now(c, seen), seen
         if isinstance(step, MUTATIONS):
             return self._change(managed, c, observed, step), observed
         return self._note(managed, c, observed, step), observed

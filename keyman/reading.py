@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from keyman import checkup, errors
-from keyman.checkup import Finding, home
+from keyman import errors
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import (
     CredentialSettings,
@@ -34,11 +33,15 @@ from keyman.db.sqlite import path_of, sqlite_version
 from keyman.desk import Wish
 from keyman.performer import Managed
 from keyman.publisher import Publisher
+from keyman.register import view
 from keyman.serving.snapshot import Snapshot
 from keyman.stores.memory import Memory
 from keyman.stores.protocol import Store
 from keyman.views import Json, credential_view, time_text
 from keyman.wiring import configured, how_to_get_one, managed_by, open_the_store
+
+if TYPE_CHECKING:
+    from keyman.checkup import Finding  # and all of it when it is needed: not for a `get`
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -117,6 +120,14 @@ def status(settings: Settings, name: str) -> Json:
 
 def statuses(settings: Settings) -> list[Json]:
     return [status(settings, name) for name in sorted(settings.credentials)]
+
+
+def clients(settings: Settings) -> list[Json]:
+    """Who may look up over the network, or once might: the list of `client list --json`."""
+    if not _started(settings):
+        return []
+    with Reader(settings) as reader:
+        return [view(one) for one in reader.journal.clients()]
 
 
 def lookup(settings: Settings, name: str, *, previous: bool) -> Json:
@@ -225,7 +236,8 @@ def _statements_of_oci(
         raise errors.UsageError(
             f"{one.name} has no API key yet", hint="leave out --one-key, or start the daemon first"
         )
-    return of_oci(options.compartment_id, key_id if one_key else None)
+    only = key_id if one_key else None
+    return of_oci(options.compartment_id, only, auth=options.auth.kind)
 
 
 def examine(settings: Settings) -> list[Json]:
@@ -233,6 +245,9 @@ def examine(settings: Settings) -> list[Json]:
 
     Raises NotAllowed if this user may not look into the home.
     """
+    from keyman import checkup
+    from keyman.checkup import home
+
     found = [*checkup.of_sqlite(sqlite_version()), *checkup.of_configuration(settings)]
     found += home.of_home(settings)
     if home.somebody_elses(settings):
@@ -247,11 +262,14 @@ def examine(settings: Settings) -> list[Json]:
 
 
 def _examined(reader: Reader) -> Iterator[Finding]:
+    from keyman import checkup
+
     settings, now = reader.settings, reader.clock.now()
+    yield from checkup.of_network(settings, reader.journal.clients(), now)
     try:
         store = reader.store
     except errors.StoreFailed as error:
-        yield Finding("error", "store_failed", error.message, error.hint)
+        yield checkup.Finding("error", "store_failed", error.message, error.hint)
         return
     yield from checkup.of_store(store, settings.store.kind, settings.store.key.kind)
     for name, one in settings.credentials.items():
@@ -261,8 +279,12 @@ def _examined(reader: Reader) -> Iterator[Finding]:
 
 def _before_the_first_start(settings: Settings) -> Iterator[Finding]:
     """No journal yet: the providers can be asked all the same."""
+    from keyman import checkup
+
     rooms = _NothingYet()
-    yield Finding("info", "not_started", "keyman has not run on this home yet", "keyman daemon")
+    said = "keyman has not run on this home yet"
+    yield checkup.Finding("info", "not_started", said, "keyman daemon")
     for one in settings.credentials.values():
         managed = managed_by(settings, one, rooms)
         yield from checkup.of_credential(one, managed, Credential(managed.spec), rooms.clock.now())
+    yield from checkup.of_network(settings, (), rooms.clock.now())

@@ -17,7 +17,7 @@ from typing import TextIO
 SECRET_SHAPES = re.compile(
     r"sk-[A-Za-z0-9_\-]{8,}"
     r"|ya29\.[A-Za-z0-9_\-.]+"
-    r"|kmt_[A-Za-z0-9_\-]{8,}"
+    r"|kmc_[A-Za-z0-9_\-]{8,}"
     r"|(?i:bearer\s+)[A-Za-z0-9_\-.~+/=]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.DOTALL,

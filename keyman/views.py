@@ -39,6 +39,7 @@ def credential_view(c: Credential, o: Observed | None, now: datetime) -> Json:
         "hint": wrong[1] if wrong else None,
         "key_id": c.key_id,
         "adopted": bool(c.versions),
+        "clients": None,  # the agent knows: it answers with how many are connected
     }
 
 

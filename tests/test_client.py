@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import copy
+import json
 import os
 import pickle
 import signal
@@ -25,6 +26,7 @@ import pytest
 
 import keyman
 from keyman import client, errors
+from keyman.client import asking, held
 from tests.serving import world as worlds
 from tests.serving.world import CANARY, World, nothing_usable, secret_of
 
@@ -36,7 +38,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """An agent that this process's client finds, and a client that remembers nothing."""
     with worlds.world() as here:
         monkeypatch.setenv("KEYMAN_SOCKET", str(here.path))
-        monkeypatch.setattr(client, "_remembered", client._Memory(os.getpid(), {}))
+        held.HELD.clear()
         yield here
 
 
@@ -110,11 +112,11 @@ def test_an_answer_of_403_is_not_allowed(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def paths_with(monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
-    for name in ("KEYMAN_SOCKET", "KEYMAN_HOME", "XDG_DATA_HOME"):
+    for name in ("KEYMAN_SOCKET", "KEYMAN_URL", "KEYMAN_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return client.socket_paths()
+    return list(client.addresses())
 
 
 def test_the_socket_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,27 +209,34 @@ def test_a_changed_environment_is_followed(world: World, monkeypatch: pytest.Mon
 
 def test_a_forked_child_asks_over_a_connection_of_its_own(world: World) -> None:
     program = f"""
-import os, sys
+import os, sys, threading, time
 sys.path.insert(0, {str(ROOT)!r})
-import keyman, keyman.client as client
+import keyman
+from keyman.client import asking, held
 keyman.get("genai")
-parents = client._kept.connection
+parents = asking._kept.connection
 read, write = os.pipe()
-client._remembered._writing.acquire()  # as if another thread were at it when we fork
+taken = threading.Event()
+def note():
+    with held._lock():
+        taken.set()
+        time.sleep(60)
+threading.Thread(target=note, daemon=True).start()
+taken.wait()  # another thread is noting something when we fork
 children = []
 for _ in range(4):
     pid = os.fork()
     if pid == 0:
         right = all(keyman.get(n).split("-")[3] == n for n in ("genai", "vertex") * 50)
-        right = right and client._kept.connection is not parents
+        right = right and asking._kept.connection is not parents
         os.write(write, b"1" if right else b"0")
         os._exit(0)
     children.append(pid)
-client._remembered._writing.release()
+held._writing = (os.getpid(), held.RLock())  # as that thread would in its time
 mine = all(keyman.get(n).split("-")[3] == n for n in ("genai", "vertex") * 200)
 for pid in children:
     os.waitpid(pid, 0)
-print(mine and client._kept.connection is parents, os.read(read, 9).decode())
+print(mine and asking._kept.connection is parents, os.read(read, 9).decode())
 """
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
@@ -301,8 +310,12 @@ def test_what_is_held_is_served_until_it_expires(world: World) -> None:
         keyman.get("genai")
 
 
-@pytest.mark.parametrize("end", ["revoked", "withdrawn"])
-def test_after_a_refusal_that_was_seen_nothing_is_held(world: World, end: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "said"), [("revoked", keyman.NoUsableSecret), ("withdrawn", keyman.NotRunning)]
+)
+def test_after_a_refusal_that_was_seen_nothing_is_held(
+    world: World, end: str, said: type[keyman.Error]
+) -> None:
     keyman.get("genai")
     if end == "revoked":
         world.snapshot.publish("genai", nothing_usable(8))
@@ -311,30 +324,65 @@ def test_after_a_refusal_that_was_seen_nothing_is_held(world: World, end: str) -
     with pytest.raises((keyman.NoUsableSecret, keyman.NotFound)):
         keyman.get("genai")
     world.agent.stop()
+    with pytest.raises(said):
+        keyman.get("genai")
+
+
+def test_what_one_agent_gave_does_not_stand_in_for_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyman.get("genai")
+    monkeypatch.setenv("KEYMAN_SOCKET", "/nowhere/agent.sock")
     with pytest.raises(keyman.NotRunning):
         keyman.get("genai")
 
 
-def said(version: int) -> keyman.Secret:
-    return keyman.Secret({"name": "genai", "value": str(version), "version": version})
+def test_names_that_nobody_has_are_not_remembered(world: World) -> None:
+    for number in range(20):
+        with pytest.raises(keyman.NotFound):
+            keyman.get(f"nobody-{number}")
+    assert held.HELD == {}
 
 
-def held(*notes: tuple[int | None, float]) -> int | None:
+def test_an_agent_in_trouble_is_an_agent_that_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many connections, or something unforeseen inside: nothing is said of the secret."""
+    said = b'{"error": {"code": "too_many", "message": "too many", "hint": "h"}}'
+    head = b"HTTP/1.1 429 Busy\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(said)
+    keyman.get("genai")
+    world.agent.stop()
+    with impostor(head + said) as path:
+        Path(path).rename(world.path)
+        try:
+            assert keyman.get("genai") == secret_of("genai", 7)
+            with pytest.raises(keyman.Error, match="too many"):
+                keyman.get("vertex")
+        finally:
+            world.path.rename(path)
+
+
+def holds(*notes: tuple[int | None, float]) -> int | None:
     """What is held after these answers; each came in when it was noted, and was asked for then."""
-    memory = client._Memory(0, {})
+    held.HELD.clear()
     for version, asked_at in notes:
-        memory.note("genai", said(version) if version else None, asked_at)
-    kept = memory.held("genai")
+        found = held.refused(("here",), unusable=True)
+        if version:
+            body = json.dumps({"name": "genai", "value": str(version), "version": version})
+            answer = asking.Answer(200, {}, body.encode(), 0, "here")
+            found = held.given("genai", answer, ("here",))
+        held.note("genai", found, asked_at)
+    kept = held.HELD["genai"].secret
     return kept.version if kept else None
 
 
 def test_of_overlapping_answers_the_newer_version_stays() -> None:
     long_ago, later = time.monotonic() - 60, time.monotonic() + 60
-    assert held((8, long_ago), (7, long_ago)) == 8, "7 was under way when 8 came in"
-    assert held((7, long_ago), (8, long_ago)) == 8
-    assert held((8, long_ago), (3, later)) == 3, "asked later: the journal was restored"
-    assert held((7, long_ago), (None, long_ago), (7, long_ago)) is None, "7 was under way"
-    assert held((None, long_ago), (9, later)) == 9
+    assert holds((8, long_ago), (7, long_ago)) == 8, "7 was under way when 8 came in"
+    assert holds((7, long_ago), (8, long_ago)) == 8
+    assert holds((8, long_ago), (3, later)) == 3, "asked later: the journal was restored"
+    assert holds((7, long_ago), (None, long_ago), (7, long_ago)) is None, "7 was under way"
+    assert holds((None, long_ago), (9, later)) == 9
 
 
 # Answers that are none.
@@ -416,7 +464,8 @@ def test_an_agent_that_hangs_is_given_up(answer: bytes) -> None:
 
 def test_call_gives_status_and_object(world: World) -> None:
     path = "/api/v1/credentials/genai"
-    assert client.call("GET", path) == (200, {"name": "genai", "health": "ok"})
+    status, said = client.call("GET", path)
+    assert (status, said["name"], said["health"]) == (200, "genai", "ok")
     status, receipt = client.call("POST", f"{path}/rotate", {"reason": "drill"})
     assert (status, receipt["state"]) == (202, "running")
     assert world.desk.wishes[0][1].reason == "drill"

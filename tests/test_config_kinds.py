@@ -516,6 +516,10 @@ def test_when_it_ends(written: str, meant: datetime, home: Path) -> None:
         (("expires_at: 0001-01-01T00:00:00+14:00",), ["expires_at: is no time that a calendar"]),
         (("expires_at: 30d",), ["expires_at: must be a time such as 2027-01-31T00:00:00Z"]),
         (
+            ("policy: {wait_for_clients: true}",),
+            ["policy.wait_for_clients: means nothing here: the secret comes by hand"],
+        ),
+        (
             ("policy: {lifetime: 1d, overlap: 1h, window: x, rotate_befor: 3d}",),
             [
                 "policy.lifetime: means nothing here: the secret comes by hand",

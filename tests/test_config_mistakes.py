@@ -32,7 +32,6 @@ MISTAKES = [
     ),
     ("log:\n  level: info\n  level: debug", ["3: log.level: written twice (first in line 2)"]),
     ("store: {kind: vault}", ["1: store.kind: not in this version"]),
-    ("agent: {listen: '127.0.0.1:1'}", ["1: agent.listen: not in this version"]),
     ("agent: {metadata_listen: x}", ["1: agent.metadata_listen: not in this version"]),
     ("notify: [{url: x}]", ["1: notify: not in this version"]),
     ("database: postgresql+psycopg://u:p@h/d", ["1: database: not in this version"]),

@@ -26,6 +26,16 @@ def test_what_is_no_duration(raw: str) -> None:
         values.duration(raw)
 
 
+def test_switches() -> None:
+    assert (values.switch("true"), values.switch("false")) == (True, False)
+
+
+@pytest.mark.parametrize("raw", ["", "yes", "1", "True", "on", "true "])
+def test_what_is_no_switch(raw: str) -> None:
+    with pytest.raises(ValueError, match="must be true or false"):
+        values.switch(raw)
+
+
 @pytest.mark.parametrize(
     ("raw", "days", "end"),
     [

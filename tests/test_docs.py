@@ -10,6 +10,7 @@ That config.example.yaml loads, and names every key of the configuration, is in 
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -25,8 +26,7 @@ import click
 import pytest
 
 import keyman as package
-from keyman.cli.get import HELP as GET_HELP
-from keyman.cli.get import _parsed as get_parsed
+from keyman.cli import AT_ONCE
 from keyman.cli.main import COMMANDS, keyman
 from keyman.config import load
 from keyman.errors import INTERRUPTED, NOT_FINISHED_IN_TIME, STATUSES, Error
@@ -63,7 +63,7 @@ def commands_page() -> str:
 def helps(context: click.Context) -> Iterator[tuple[str, str]]:
     """A command's path and help, then those of the commands under it."""
     path = context.command_path
-    yield path, GET_HELP if path == "keyman get" else context.get_help()
+    yield path, context.get_help()
     for inner in under(context):
         yield from helps(inner)
 
@@ -115,8 +115,8 @@ def parse(line: str) -> None:
         if not rest or "--help" in rest:
             return  # it is only named
         context = command.make_context(name, rest, parent=context)
-    if context.command_path == "keyman get":
-        get_parsed(context.params["arguments"])
+    if str(context.info_name) in AT_ONCE:
+        importlib.import_module(f"keyman.cli.{context.info_name}").parsed(context.args)
 
 
 @each_page
@@ -218,7 +218,8 @@ def exists(name: str) -> bool:
     found = getattr(package, first.removesuffix("()"), None)
     if found is None or not rest:
         return found is not None
-    gives = typing.get_type_hints(found).get("return") if first.endswith("()") else found
+    makes = first.endswith("()") and not isinstance(found, type)
+    gives = typing.get_type_hints(found).get("return") if makes else found
     return hasattr(gives, rest[0])
 
 

@@ -10,13 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from keyman.core.health import Health, health, usable, what_next
-from keyman.core.model import Credential, Observed, Stage
-from keyman.core.policy import JITTER, Policy, Retry, Window, fraction
+from keyman.core.model import Credential, Observed, Spec, Stage, Version
+from keyman.core.policy import JITTER, Policy, RetireBy, Retry, Window, fraction
 from tests.credentials import (
+    BY_HAND,
     DAY,
+    HOURLY,
     NOW,
     POLICY,
     SPEC,
+    TOKENS,
     at,
     credential,
     empty,
@@ -185,3 +188,26 @@ def test_what_comes_next_is_the_earliest_thing_a_person_would_ask_about() -> Non
     begun = what_next(credential(CURRENT, pending(2)), QUIET, NOW)
     assert begun is not None
     assert begun.step == "promote"
+
+
+OLD, NEWER = version(1, Stage.PREVIOUS), version(2, Stage.CURRENT, "two", expires_at=None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "old"),
+    [
+        (replace(BY_HAND, policy=HOURLY.policy), OLD),
+        (HOURLY, OLD),
+        (replace(TOKENS, policy=POLICY), OLD),
+        (replace(SPEC, policy=replace(POLICY, retire=RetireBy.KEEP)), OLD),
+        (SPEC, replace(OLD, compromised_at=NOW)),
+        (TOKENS, replace(OLD, compromised_at=NOW)),
+    ],
+    ids=["by hand", "tokens", "unseen", "kept", "leaked", "leaked token"],
+)
+def test_nothing_is_announced_that_never_comes(spec: Spec, old: Version) -> None:
+    """Neither before the overlap ends nor for ever after."""
+    c = credential(old, NEWER, spec=spec)
+    for minutes in (0.0, 60.0 * 24, 60.0 * 24 * 29):
+        coming = what_next(c, seen(looks(old), looks(NEWER)), at(minutes))
+        assert coming is None or coming.step != "retire"

@@ -587,6 +587,38 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Retire(ONE, OLD),
     ),
     (
+        "nor while a client that is connected took it last, where such are waited for",
+        with_policy(credential(OLD, NEWER), wait_for_clients=True),
+        replace(BOTH_ON, taken=(1, 2)),
+        Wait,
+    ),
+    (
+        "they have all taken the new one",
+        with_policy(credential(OLD, NEWER), wait_for_clients=True),
+        replace(BOTH_ON, taken=(2,)),
+        Retire(ONE, OLD),
+    ),
+    (
+        "clients or not, not beyond max_overlap",
+        with_policy(credential(OLD, NEWER), wait_for_clients=True, max_overlap=timedelta(hours=36)),
+        replace(BOTH_ON, taken=(1,)),
+        Retire(ONE, OLD),
+    ),
+    (
+        "clients or not, not when the next rotation needs its slot",
+        with_policy(
+            credential(OLD, replace(NEWER, expires_at=at(10 * DAY))), wait_for_clients=True
+        ),
+        replace(seen(looks(OLD), looks(replace(NEWER, expires_at=at(10 * DAY)))), taken=(1,)),
+        Retire(ONE, OLD),
+    ),
+    (
+        "nobody is waited for where the policy does not say so",
+        credential(OLD, NEWER),
+        replace(BOTH_ON, taken=(1,)),
+        Retire(ONE, OLD),
+    ),
+    (
         "not beside a current one that is not seen to work",
         credential(OLD, replace(NEWER, examined_at=at(0))),
         seen(looks(OLD), looks(NEWER, "INACTIVE")),

@@ -14,6 +14,7 @@ from datetime import datetime
 from keyman.checkup import google, house, oci_genai, openai, static
 from keyman.checkup.finding import Finding
 from keyman.checkup.house import of_sqlite, of_store, of_the_left
+from keyman.checkup.network import of_network
 from keyman.config import CredentialSettings, Settings
 from keyman.core.model import Credential
 from keyman.performer import Managed
@@ -48,4 +49,12 @@ def of_credential(
     yield from OF_RECORD[one.provider](one, managed, c, now)
 
 
-__all__ = ["Finding", "of_configuration", "of_credential", "of_sqlite", "of_store", "of_the_left"]
+__all__ = [
+    "Finding",
+    "of_configuration",
+    "of_credential",
+    "of_network",
+    "of_sqlite",
+    "of_store",
+    "of_the_left",
+]

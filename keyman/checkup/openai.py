@@ -11,7 +11,7 @@ from keyman.checkup.addresses import strange
 from keyman.checkup.finding import Finding, failed
 from keyman.checkup.record import Moves, drift, inference, look
 from keyman.config import CredentialSettings, OpenaiOptions
-from keyman.core.model import Credential
+from keyman.core.model import Credential, Observed, State
 from keyman.core.situation import Situation
 from keyman.performer import Managed
 
@@ -28,6 +28,8 @@ class Asks(Protocol):
     """A provider that can see whether it has what making a key takes, short of making one."""
 
     def list_keys(self) -> Sequence[object]: ...
+
+    def owner_of(self, handle: str) -> str | None: ...
 
     def account_role(self) -> str | None: ...
 
@@ -67,7 +69,35 @@ def of_record(
         yield observed
     elif observed is not None:
         yield from drift(Situation(c, observed, now))
+        yield from _owner(one, managed, c, observed)
         yield from inference(managed, c, now, MOVES)
+
+
+def _owner(
+    one: CredentialSettings, managed: Managed, c: Credential, o: Observed
+) -> Iterator[Finding]:
+    """Is the key in use one of the account that lookups name? The configuration may be newer."""
+    options, provider = one.options, managed.provider
+    assert isinstance(options, OpenaiOptions)
+    assert isinstance(provider, Asks)
+    place = c.current.place if c.current else None
+    seen = o.slot(place)
+    if options.key_type == "admin" or place is None or seen is None or seen.state == State.DELETED:
+        return
+    try:
+        owner = provider.owner_of(place.handle)
+    except errors.ProviderFailed as error:
+        yield failed(error, c.name)
+        return
+    if owner != options.service_account_id:
+        yield Finding(
+            "warning",
+            "other_account",
+            f"the key in use is of {owner or 'no service account'}, and lookups say that it is of "
+            f"{options.service_account_id}, as configured",
+            f"keyman rotate {c.name} makes one of that account; else correct service_account_id",
+            c.name,
+        )
 
 
 def _lacking(managed: Managed, name: str) -> Finding | None:

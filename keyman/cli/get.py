@@ -6,14 +6,12 @@ opened, read-only, by the parts of keyman that need the packages of `keyman[daem
 
 from __future__ import annotations
 
-import sys
-
 from keyman import client
-from keyman.errors import INTERRUPTED, STATUSES, ConfigError, Error, NotRunning, UsageError
+from keyman.cli import bare
+from keyman.errors import ConfigError, NotRunning, UsageError
 
 PATIENCE = 1.5  # seconds for an answer that an agent has ready
 PATIENCE_IN_ALL = 3.0
-MORE = "keyman get --help"
 HELP = """\
 Usage: keyman [--config FILE] get NAME [--json | --field FIELD] [--previous]
 
@@ -30,57 +28,42 @@ Usage: keyman [--config FILE] get NAME [--json | --field FIELD] [--previous]
 def main(arguments: list[str], config: str | None = None) -> int:
     """Parse, ask, print. Returns the exit status."""
     as_json = "--json" in arguments
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP)
+    return bare.ended(lambda: _get(arguments, config, as_json=as_json), as_json=as_json)
+
+
+def _get(arguments: list[str], config: str | None, *, as_json: bool) -> int:
+    if bare.wants_help(arguments):
+        bare.say(HELP)
         return 0
-    try:
-        name, field, previous = _parsed(arguments)
-        answer = _ask(name, previous=previous, config=config)
-        sys.stdout.write(_shown(answer, field, as_json=as_json))
-        sys.stdout.flush()
-    except Error as error:
-        return _complain(error, as_json=as_json)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    name, field, previous = parsed(arguments)
+    answer = ask(name, previous=previous, config=config)
+    bare.say(_shown(answer, field, as_json=as_json))
     return 0
 
 
-def _parsed(arguments: list[str]) -> tuple[str, str | None, bool]:
-    names: list[str] = []
-    field, previous, as_json = None, False, False
-    rest = iter(arguments)
-    for word in rest:
-        option, _, given = word.partition("=")
-        if word == "--previous":
-            previous = True
-        elif word == "--json":
-            as_json = True
-        elif option == "--field":
-            field = given or (next(rest, "") if word == option else "")
-            if not field:
-                raise UsageError("--field takes the name of a member", hint=MORE)
-        elif word == "--":
-            names += rest
-        elif word.startswith("-"):
-            raise UsageError(f"get has no option {option!r}", hint=MORE)
-        else:
-            names.append(word)
+def parsed(arguments: list[str]) -> tuple[str, str | None, bool]:
+    """Name, field, and whether the previous version is meant. Raises UsageError."""
+    words = bare.Words("get")
+    words.read(arguments, ("--json", "--previous"), {"--field": "the name of a member"})
+    names = [*words.names, *(words.behind or [])]
     if len(names) != 1:
-        raise UsageError("get takes one name", hint=MORE)
-    if field and as_json:
-        raise UsageError("--json and --field exclude each other", hint=MORE)
-    return names[0], field, previous
+        raise words.mistake("get takes one name")
+    field = words.options.get("--field")
+    if field and "--json" in words.flags:
+        raise words.mistake("--json and --field exclude each other")
+    return names[0], field, "--previous" in words.flags
 
 
-def _ask(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
-    left = PATIENCE_IN_ALL
+def ask(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
+    """The object of `get --json`: from the agent, else read without one. Raises what `get` says."""
+    stage = "previous" if previous else "current"
     try:
-        return client.lookup(name, stage="previous" if previous else "current", timeout=PATIENCE)
-    except client.Silent:
-        left -= PATIENCE
-    except NotRunning:
-        pass  # known at once
-    return _look(name, left, previous=previous, config=config)
+        return client.lookup(name, stage=stage, timeout=PATIENCE)
+    except NotRunning as error:
+        if "://" in client.addresses()[0]:
+            raise  # what lies on this machine is not what that agent has
+        waited = PATIENCE if isinstance(error, client.Silent) else 0  # the rest is known at once
+    return _look(name, PATIENCE_IN_ALL - waited, previous=previous, config=config)
 
 
 def _look(name: str, left: float, *, previous: bool, config: str | None) -> dict[str, object]:
@@ -88,22 +71,43 @@ def _look(name: str, left: float, *, previous: bool, config: str | None) -> dict
 
     An agent that is starting, or silent, gets what is `left` of our patience (seconds).
     """
+    import gc
+
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
     try:
         from keyman.cli.configuration import load_settings
         from keyman.cli.reach import daemon_of, refuse_silent_daemon
         from keyman.reading import lookup
+
+        settings = load_settings(config)
+        remote = daemon_of(settings, within=left)
+        if remote is not None:
+            return remote.lookup(name, previous=previous)
+        refuse_silent_daemon(settings)
+        return lookup(settings, name, previous=previous)
     except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        raise NotRunning(
-            f"no keyman daemon answers, and {package} is not installed to look without one",
-            hint="start `keyman daemon`, or pip install 'keyman[daemon]'",
-        ) from None
-    settings = load_settings(config)
-    remote = daemon_of(settings, within=left)
-    if remote is not None:
-        return remote.lookup(name, previous=previous)
-    refuse_silent_daemon(settings)
-    return lookup(settings, name, previous=previous)
+        raise not_installed("no keyman daemon answers", missing) from None
+    finally:
+        gc.enable()
+
+
+def configured_socket(config: str | None) -> str | None:
+    """Where the configuration puts the agent; None if that can't be told here."""
+    try:
+        from keyman.cli.configuration import load_settings
+
+        return str(load_settings(config).agent.socket)
+    except (ModuleNotFoundError, ConfigError):
+        return None
+
+
+def not_installed(what: str, missing: ModuleNotFoundError) -> NotRunning:
+    """What to say where only the client of keyman is installed."""
+    package = (missing.name or "").partition(".")[0]
+    return NotRunning(
+        f"{what}, and {package} is not installed to look without one",
+        hint="start `keyman daemon`, or pip install 'keyman[daemon]'",
+    )
 
 
 def _shown(answer: dict[str, object], field: str | None, *, as_json: bool) -> str:
@@ -116,15 +120,3 @@ def _shown(answer: dict[str, object], field: str | None, *, as_json: bool) -> st
         raise UsageError(f"there is no member {field!r}", hint=f"the members: {known}")
     value = answer[field or "value"]
     return "\n" if value is None else f"{value}\n"
-
-
-def _complain(error: Error, *, as_json: bool) -> int:
-    if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(error.as_json()) + "\n")
-    from keyman.telemetry import escaped
-
-    said = error.message if isinstance(error, ConfigError) else escaped(error.message)
-    sys.stderr.write(f"keyman: error: {said}\nkeyman: hint: {escaped(error.hint)}\n")
-    return STATUSES[error.code][0]

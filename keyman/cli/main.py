@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from keyman import __version__
-from keyman.cli import terminal
+from keyman.cli import AT_ONCE, terminal
+from keyman.cli.unparsed import Unparsed
 from keyman.errors import INTERRUPTED, Error, UsageError
 
 COMMANDS = {
@@ -22,6 +23,9 @@ COMMANDS = {
     "status": "how each credential is and what happens next",
     "list": "the names of the credentials",
     "get": "print the current secret",
+    "env": "print what sets a shell's variables to it",
+    "run": "run a command that finds it in its environment",
+    "write": "put it into a file, and keep that current",
     "rotate": "replace the current secret now",
     "revoke": "destroy a leaked secret, its replacement first",
     "rollback": "go back to the previous secret",
@@ -31,8 +35,10 @@ COMMANDS = {
     "put": "keep a secret that comes by hand",
     "policy": "the IAM statements that a credential needs",
     "forget": "drop what is known of a credential that left the configuration",
+    "client": "who may look up over the network, by tokens",
     "db": "look after the journal",
 }
+MODULES = {"list": "list_names"}  # others are called as their command is
 
 
 class Commands(click.Group):
@@ -44,17 +50,15 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"keyman.cli.{_module(cmd_name)}")
+        module = importlib.import_module(f"keyman.cli.{MODULES.get(cmd_name, cmd_name)}")
+        if cmd_name in AT_ONCE:
+            return Unparsed(cmd_name, module)
         found: click.Command = module.command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _module(name: str) -> str:
-    return {"get": "get_command", "list": "list_names"}.get(name, name)
 
 
 EPILOG = """\

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,6 +48,9 @@ class Looked(Protocol):
     def every(self) -> Json:
         """The whole of `status --json`: the daemon and every credential."""
 
+    def clients(self) -> Json:
+        """The whole of `client list --json`."""
+
 
 class Reached(Looked, Protocol):
     """What commands ask for. `wait` gives the receipt once final, or as it is in the end."""
@@ -57,6 +60,8 @@ class Reached(Looked, Protocol):
     def adopt(self, name: str, key: Entrusted) -> Json: ...
     def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json: ...
     def forget(self, name: str, *, revoke: bool) -> Json: ...
+    def add_client(self, name: str, digest: str, grants: Sequence[str]) -> Json: ...
+    def revoke_client(self, name: str) -> Json: ...
 
 
 def settings_of(ctx: click.Context, *, quiet: bool = False) -> Settings:
@@ -236,6 +241,19 @@ class Remote:
         done: Json = self._ask("POST", path, {"revoke": True} if revoke else {}, timeout=120)
         return done
 
+    def clients(self) -> Json:
+        found: Json = self._ask("GET", "/api/v1/clients")
+        return found
+
+    def add_client(self, name: str, digest: str, grants: Sequence[str]) -> Json:
+        body: Json = {"name": name, "digest": digest, "grants": list(grants)}
+        done: Json = self._ask("POST", "/api/v1/clients", body)
+        return done
+
+    def revoke_client(self, name: str) -> Json:
+        done: Json = self._ask("POST", f"/api/v1/clients/{quote(name, safe='')}/revoke", {})
+        return done
+
     def reload(self) -> Json:
         done: Json = self._ask("POST", "/api/v1/reload", {})
         return done
@@ -258,6 +276,11 @@ class Onlooker:
         from keyman import reading
 
         return _nobody_runs(reading.statuses(self._settings))
+
+    def clients(self) -> Json:
+        from keyman import reading
+
+        return {"clients": reading.clients(self._settings)}
 
 
 class Local:
@@ -286,7 +309,9 @@ class Local:
             if receipt["state"] != "done":
                 return final(receipt)
             # Nobody goes on after us: what was revoked with no replacement yet still needs one.
-            return bool(app.desk.status(name)["health"] != "rotating")
+            now = app.desk.status(name)
+            served = now["current"] is not None or not app.rotator.managed[name].spec.issues
+            return bool(served and now["health"] != "rotating")
 
         app.drive(name, timedelta(seconds=seconds), done)
         return app.desk.receipt(order)
@@ -299,6 +324,15 @@ class Local:
 
     def forget(self, name: str, *, revoke: bool) -> Json:
         return self._app.desk.forget(name, person(), revoke=revoke)
+
+    def clients(self) -> Json:
+        return {"clients": self._app.register.every()}
+
+    def add_client(self, name: str, digest: str, grants: Sequence[str]) -> Json:
+        return self._app.register.add(name, digest, grants, person())
+
+    def revoke_client(self, name: str) -> Json:
+        return self._app.register.revoke(name, person())
 
 
 def _nobody_runs(statuses: list[Json]) -> Json:

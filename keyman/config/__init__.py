@@ -22,6 +22,7 @@ from keyman.config.settings import (
     GoogleEndpoints,
     GoogleOptions,
     GoogleSource,
+    Listen,
     LogSettings,
     NetworkSettings,
     OciAuth,
@@ -34,6 +35,7 @@ from keyman.config.settings import (
     StaticOptions,
     StoreKey,
     StoreSettings,
+    TlsFiles,
     spec_of,
 )
 
@@ -44,6 +46,7 @@ __all__ = [
     "GoogleEndpoints",
     "GoogleOptions",
     "GoogleSource",
+    "Listen",
     "LogSettings",
     "NetworkSettings",
     "OciAuth",
@@ -56,6 +59,7 @@ __all__ = [
     "StaticOptions",
     "StoreKey",
     "StoreSettings",
+    "TlsFiles",
     "find_config",
     "find_home",
     "load",

@@ -13,13 +13,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-from keyman.config import places
+from keyman.config import places, values
 from keyman.config.places import Anchor
 from keyman.config.schema import AgentSection, CredentialSection, FileShape, StoreSection
 from keyman.config.settings import (
     AgentSettings,
     CredentialSettings,
     EnvNames,
+    Listen,
     LogSettings,
     NetworkSettings,
     OpenaiOptions,
@@ -28,6 +29,7 @@ from keyman.config.settings import (
     StaticOptions,
     StoreKey,
     StoreSettings,
+    TlsFiles,
 )
 from keyman.core.policy import Policy, Retry
 
@@ -103,7 +105,33 @@ def _agent(section: AgentSection, anchor: Anchor) -> tuple[AgentSettings, Said]:
     if strangers and places.below(socket, anchor.home):
         text = "others can't reach a socket in the home: move agent.socket, e.g. to /run/keyman"
         said.append((("agent", "allow_uids"), text))
-    return AgentSettings(socket, section.allow_uids), said
+    listen, more = _listen(section, anchor)
+    return AgentSettings(socket, section.allow_uids, listen), said + more
+
+
+def _listen(section: AgentSection, anchor: Anchor) -> tuple[Listen | None, Said]:
+    said, tls = Said(), section.tls
+    if (tls.cert is None) != (tls.key is None):
+        said.append((("agent", "tls"), "cert and key go together"))
+    if section.listen is None:
+        return None, said
+    host, port = section.listen
+    files = TlsFiles(anchor.path(tls.cert), anchor.path(tls.key)) if tls.cert and tls.key else None
+    if files is None and not said and not values.loopback(host):
+        text = "others would read along: beyond this machine only with agent.tls (cert and key)"
+        said.append((("agent", "listen"), text))
+    return Listen(host, port, files, section.hosts), said
+
+
+def strangers(credentials: Mapping[str, CredentialSettings], uids: Collection[int]) -> Said:
+    """Users whom a credential lets in and the agent does not: it narrows, it lets nobody in."""
+    known = {0, places.own_uid(), *uids}
+    text = "names a user who is not in agent.allow_uids, and so may not ask at all"
+    return [
+        (("credentials", name, "allow_uids"), text)
+        for name, one in credentials.items()
+        if set(one.allow_uids or ()) - known
+    ]
 
 
 def default_policy(shape: FileShape) -> Policy:
@@ -121,7 +149,8 @@ def credential(
     name: str, section: CredentialSection, policy: Policy, anchor: Anchor
 ) -> CredentialSettings:
     env = EnvNames(section.env.key, section.env.base_url)
-    return CredentialSettings(name, section.provider, policy, section.options(anchor), env)
+    options = section.options(anchor)
+    return CredentialSettings(name, section.provider, policy, options, env, section.allow_uids)
 
 
 def references(credentials: Mapping[str, CredentialSettings], names: Collection[str]) -> Said:

@@ -107,6 +107,9 @@ class _Reading:
         credentials = {credential.name: credential for credential in found if credential}
         for path, text in assembly.references(credentials, dict(self.listed())):
             self.say(path, text)
+        if "agent" not in broken:
+            for path, text in assembly.strangers(credentials, shape.agent.allow_uids):
+                self.say(path, text)
         settings, said = assembly.settings(shape, credentials, anchor, source)
         for path, text in said:
             if path[0] not in broken:

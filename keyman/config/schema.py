@@ -127,11 +127,21 @@ class StoreSection(Section):
     key: StoreKeySection = StoreKeySection()
 
 
+class TlsSection(Section):
+    cert: Text | None = None
+    key: Text | None = None
+
+
+Uids = Annotated[tuple[Uid, ...], AfterValidator(distinct)]
+Hosts = Annotated[tuple[Annotated[str, scalar(values.host)], ...], AfterValidator(distinct)]
+
+
 class AgentSection(Section):
     socket: Text = "{home}/agent.sock"
-    allow_uids: Annotated[tuple[Uid, ...], AfterValidator(distinct)] = ()
-    listen: Later = None
-    tls: Later = None
+    allow_uids: Uids = ()
+    listen: Annotated[tuple[str, int], scalar(values.listen)] | None = None
+    hosts: Hosts = ()
+    tls: TlsSection = TlsSection()
     metadata_listen: Later = None
 
 
@@ -152,6 +162,7 @@ class PolicySection(Section):
     rotate_before: SomeTime = timedelta(days=60)
     overlap: Duration = timedelta(hours=24)
     max_overlap: Duration | None = None
+    wait_for_clients: Annotated[bool, scalar(values.switch)] = False
     retire: RetireBy = RetireBy.DEACTIVATE
     window: Hours | None = None
 
@@ -208,6 +219,7 @@ class CredentialSection(Section):
 
     provider: str
     env: EnvSection = EnvSection()
+    allow_uids: Uids | None = None
 
     def over(self, usual: Policy) -> Policy:
         """The credential's policy, where `usual` is what `defaults` say."""

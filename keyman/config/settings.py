@@ -45,9 +45,26 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    cert: Path  #: PEM: the agent's certificate, and those between it and an authority
+    key: Path  #: PEM, not encrypted
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where in the network the agent answers clients with tokens, beside its socket."""
+
+    host: str  #: an address
+    port: int
+    tls: TlsFiles | None = None  #: None only on an address of this machine alone
+    hosts: tuple[str, ...] = ()  #: what else clients call it, perhaps with another port
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     socket: Path
     allow_uids: tuple[int, ...] = ()  #: beside the daemon's own and root
+    listen: Listen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +224,7 @@ class CredentialSettings:
     policy: Policy
     options: Options
     env: EnvNames
+    allow_uids: tuple[int, ...] | None = None  #: of the agent's, who may look it up; None: all
 
     def spec(self, installation: str) -> Spec:
         """What the core needs to know of it, in the name of this installation."""
@@ -237,3 +255,9 @@ class Settings:
     credentials: Mapping[str, CredentialSettings] = field(
         default_factory=lambda: MappingProxyType({})
     )
+
+    @property
+    def allow_uids(self) -> dict[str, tuple[int, ...]]:
+        """Name → who of `agent.allow_uids` may look it up, where that is not everyone."""
+        every = self.credentials.values()
+        return {one.name: one.allow_uids for one in every if one.allow_uids is not None}

@@ -41,6 +41,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(\S+) ([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2}) (\S+)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]")
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})")
+_WANTED_LISTEN = "must be an address and a port such as 127.0.0.1:8425 or [::1]:8425"
+_PORT = re.compile(r":[0-9]{1,5}$")
 _OCID_REST = r"\.[a-z0-9-]{1,20}\.[a-z0-9-]{0,60}(\.[a-z0-9-]{0,60})?\.[A-Za-z0-9_-]{1,200}"
 
 
@@ -77,6 +80,12 @@ def some_time(raw: str) -> timedelta:
     if not length:
         raise ValueError("must be more than zero")
     return length
+
+
+def switch(raw: str) -> bool:
+    if raw not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return raw == "true"
 
 
 def moment(raw: str) -> datetime:
@@ -167,6 +176,25 @@ def _split(raw: str) -> SplitResult:
     if not _HOST.fullmatch(host) or port == 0:
         raise ValueError("must be an address such as https://host/path")
     return parts
+
+
+def listen(raw: str) -> tuple[str, int]:
+    """`127.0.0.1:8425`, `[::1]:8425`: an address of this machine, and a port to answer on."""
+    found = _LISTEN.fullmatch(raw)
+    if not found or not 0 < int(found[3]) < 65536:
+        raise ValueError(_WANTED_LISTEN)
+    try:
+        return str(ip_address(found[1] or found[2])), int(found[3])
+    except ValueError:
+        raise ValueError(_WANTED_LISTEN) from None
+
+
+def host(raw: str) -> str:
+    """What a client may call us: a host name or an address, perhaps with a port; lower case."""
+    name, colon, port = raw.rpartition(":") if _PORT.search(raw) else (raw, "", "")
+    if not _HOST.fullmatch(name) or (colon and not 0 < int(port) < 65536):
+        raise ValueError("must be a host name or an address, with a port only if it is another one")
+    return raw.lower()
 
 
 def path(raw: str) -> str:

@@ -110,7 +110,7 @@ class OciGenai:
             endpoint=options.endpoint,
             network=network,
             clock=clock,
-            permission=management_statement(options.compartment_id),
+            permission=management_statement(options.compartment_id, options.auth.kind),
         )
 
     # What is there.

@@ -28,9 +28,10 @@ from keyman.vendors.openai_keys import Found, Intent, Listed
 from keyman.vendors.openai_orphans import Kept
 from keyman.vendors.openai_outcomes import Refused
 from keyman.vendors.openai_scopes import policy_statements
-from keyman.vendors.openai_unanswered import Unanswered
+from keyman.vendors.openai_unanswered import Settled, Unanswered
 
 ADMIN = "admin"
+SETTLED = Settled()  # this process's
 
 
 class Options(Protocol):
@@ -69,6 +70,7 @@ class Openai:
         self._kept = Kept()
         self._opened = clock.now()
         self._unanswered = Unanswered(spec.late.total_seconds(), clock.boot())
+        self._whose = spec.installation, spec.name
 
     # What is there.
 
@@ -106,6 +108,10 @@ class Openai:
         there = (key for key in self._api.list() if key.owner == whose)
         return tuple(Found(key.name, key.seen(now)) for key in there)
 
+    def owner_of(self, handle: str) -> str | None:
+        """The service account that a key belongs to; None if it is a person's or nobody's."""
+        return self._api.look(handle).owner
+
     def account_role(self) -> str | None:
         """What the service account may do: `none` means that its keys may do nothing.
 
@@ -132,8 +138,7 @@ class Openai:
         Raises RetryLater while an earlier call may still make one.
         """
         seconds = self._seconds_left(wish)
-        age = (self._opened - wish.requested_at).total_seconds()
-        self._unanswered.meet(wish.attempt, age)
+        self._meet(wish)
         there, now = self._api.list(), self._clock.now()
         self._settle(there, wish.attempt)
         self._sweep(openai_orphans.of_earlier_wishes(there, self._spec, self._kept, wish, now))
@@ -217,11 +222,24 @@ class Openai:
             )
         return seconds
 
+    def _meet(self, wish: Version) -> None:
+        """Learn whether a call for this wish may be under way from before this was opened."""
+        settled = SETTLED.has(self._whose, wish.attempt)
+        age = 0.0 if settled else (self._opened - wish.requested_at).total_seconds()
+        if self._unanswered.meet(wish.attempt, age):
+            SETTLED.add(self._whose, wish.attempt)
+
     def _make(self, wish: Version, seconds: int) -> Issued:
+        settled = SETTLED.has(self._whose, wish.attempt)
+        SETTLED.drop(self._whose)
         try:
             made = self._api.make(Intent.of(self._spec, wish).name, seconds)
         except errors.Unknown:
             self._unanswered.add(wish.attempt, self._clock.boot())
+            raise
+        except errors.ProviderFailed:  # a definite no
+            if settled:
+                SETTLED.add(self._whose, wish.attempt)
             raise
         return Issued(made.secret, made.id, made.mask, made.expires_at)
 
@@ -235,10 +253,13 @@ class Openai:
             self._unanswered.settle(attempt, self._clock.boot(), came=came)
 
     def _wait_for_the_unanswered(self) -> None:
-        left = self._unanswered.left(self._clock.boot())
+        now = self._clock.boot()
+        left = self._unanswered.left(now)
         if left > 0:
+            sent = "a call that was to make a key got no answer, and may still make one"
+            maybe = "a key may have been asked for before keyman was started or reloaded, and the"
             raise errors.RetryLater(
-                "a call that was to make a key got no answer, and may still make one",
+                sent if self._unanswered.certain(now) else f"{maybe} call may still make one",
                 hint="nothing to do: keyman makes the next one when that can't be any more",
                 retry_after=left,
             )

@@ -6,7 +6,7 @@ waiting for news holds none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,17 @@ from starlette.concurrency import run_in_threadpool
 
 from keyman import errors
 from keyman.core.model import OrderKind, OrderState
+from keyman.core.news import News
 from keyman.desk import Wish
+from keyman.meter import Meter
+from keyman.serving import answers, events, metrics
 from keyman.serving import requests as asked
+from keyman.serving.answers import LOOKED_UP, ORDERED, REPORTED, Gives
+from keyman.serving.clients import ClientCalls, Register
 from keyman.serving.desk import Desk
+from keyman.serving.events import Events
 from keyman.serving.lookups import Lookups, answer
+from keyman.serving.metrics import Metrics
 from keyman.serving.refusals import Shell, refusal, speak_our_shape
 from keyman.serving.snapshot import Snapshot
 from keyman.serving.watchers import Watchers
@@ -29,17 +36,29 @@ OPEN = (OrderState.WAITING, OrderState.RUNNING)
 
 
 class Api:
-    """`app` is the ASGI application; `waiting.close()` ends every wait."""
+    """`app` is the ASGI application; `waiting.close()` ends every wait. `meter` is what was
+    counted elsewhere.
+    """
 
     def __init__(
-        self, desk: Desk, snapshot: Snapshot, *, reload: Callable[[], Json], since: datetime
+        self,
+        desk: Desk,
+        snapshot: Snapshot,
+        *,
+        reload: Callable[[], Json],
+        since: datetime,
+        clients: Register | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._desk = desk
         self._reload = reload
         self._since = since
         self.snapshot = snapshot
+        self.clients = clients
         self.waiting = Watchers()
         snapshot.subscribe(self.waiting.published)
+        self.events = Events(desk, snapshot, self.waiting)
+        self.metrics = Metrics(meter or Meter(), snapshot, desk.names)
         framework = FastAPI(
             title="keyman agent",
             openapi_url="/api/openapi.json",
@@ -49,50 +68,77 @@ class Api:
         )
         framework.include_router(self._routes())
         speak_our_shape(framework)
-        self.app = Shell(framework)
+        self.app = Shell(framework, snapshot.knows)
+
+    def heard(self, _: Sequence[News]) -> None:
+        """Something happened that the journal tells of by now. From any thread."""
+        self.events.happened()
 
     def _routes(self) -> APIRouter:
         lookups = Lookups(self._desk, self.snapshot, self.waiting)
-        routes = APIRouter()
+        routes = APIRouter(default_response_class=Response)
 
-        def route(call: str, do: Callable[..., Any], *queries: str) -> None:
+        def route(call: str, do: Callable[..., Any], gives: Gives, *queries: str) -> None:
             method, path = call.split()
             checks = [asked.only(*queries)]
-            routes.add_api_route(path, do, methods=[method], dependencies=checks)
+            routes.add_api_route(
+                path,
+                do,
+                methods=[method],
+                dependencies=checks,
+                status_code=gives.status,
+                responses=gives.responses(),
+            )
             if method == "GET":  # the same without its body, which the server leaves out
                 routes.add_api_route(
                     path, do, methods=["HEAD"], dependencies=checks, include_in_schema=False
                 )
 
-        route("GET /api/v1/secrets/{name}", lookups.secret, "stage", "after", "wait")
-        route("POST /api/v1/secrets/{name}/rejected", lookups.rejected)
-        route("GET /api/v1/credentials", self.credentials)
-        route("GET /api/v1/credentials/{name}", self.credential)
-        route("POST /api/v1/credentials/{name}/rotate", self.rotate)
-        route("POST /api/v1/credentials/{name}/revoke", self.revoke)
-        route("POST /api/v1/credentials/{name}/rollback", self.rollback)
-        route("POST /api/v1/credentials/{name}/activate", self.activate)
-        route("POST /api/v1/credentials/{name}/deactivate", self.deactivate)
-        route("POST /api/v1/credentials/{name}/adopt", self.adopt)
-        route("POST /api/v1/credentials/{name}/put", self.put)
-        route("POST /api/v1/credentials/{name}/forget", self.forget)
-        route("GET /api/v1/orders/{order_id}", self.receipt, "wait")
-        route("POST /api/v1/reload", self.reload)
-        route("GET /healthz", self.alive)
-        route("GET /readyz", self.ready)
+        route("GET /api/v1/secrets/{name}", lookups.secret, LOOKED_UP, "stage", "after", "wait")
+        route("POST /api/v1/secrets/{name}/rejected", lookups.rejected, REPORTED)
+        route("GET /api/v1/credentials", self.credentials, Gives(answers.Statuses))
+        route("GET /api/v1/credentials/{name}", self.credential, Gives(answers.Status))
+        route("POST /api/v1/credentials/{name}/rotate", self.rotate, ORDERED)
+        route("POST /api/v1/credentials/{name}/revoke", self.revoke, ORDERED)
+        route("POST /api/v1/credentials/{name}/rollback", self.rollback, ORDERED)
+        route("POST /api/v1/credentials/{name}/activate", self.activate, ORDERED)
+        route("POST /api/v1/credentials/{name}/deactivate", self.deactivate, ORDERED)
+        route("POST /api/v1/credentials/{name}/adopt", self.adopt, Gives(answers.Status))
+        route("POST /api/v1/credentials/{name}/put", self.put, Gives(answers.Status))
+        route("POST /api/v1/credentials/{name}/forget", self.forget, Gives(answers.Forgotten))
+        route("GET /api/v1/orders/{order_id}", self.receipt, Gives(answers.Receipt), "wait")
+        route("GET /api/v1/events", self.events.listen, events.GIVES, "credential")
+        route("POST /api/v1/reload", self.reload, Gives(answers.Names))
+        if self.clients is not None:
+            clients = ClientCalls(self.clients)
+            client = Gives(answers.NetworkClient)
+            route("GET /api/v1/clients", clients.every, Gives(answers.NetworkClients))
+            route("POST /api/v1/clients", clients.add, client)
+            route("POST /api/v1/clients/{name}/revoke", clients.revoke, client)
+        route("GET /metrics", self.metrics.scrape, metrics.GIVES)
+        route("GET /healthz", self.alive, Gives(answers.Well))
+        route("GET /readyz", self.ready, Gives(answers.Well))
         return routes
 
     # What is.
 
-    async def credentials(self) -> Response:
-        """Every credential, as `keyman status --json` shows it."""
+    async def credentials(self, caller: asked.Asking) -> Response:
+        """Every credential that the caller may see, as `keyman status --json` shows it."""
         daemon = {"running": True, "since": time_text(self._since)}
         every = await run_in_threadpool(self._desk.statuses)
+        every = [self._with_clients(one) for one in every if caller.sees(one["name"])]
         return answer({"daemon": daemon, "credentials": every})
 
     async def credential(self, name: asked.Name) -> Response:
         """One credential, as `keyman status NAME --json` shows it."""
-        return answer(await run_in_threadpool(self._desk.status, name))
+        return answer(self._with_clients(await run_in_threadpool(self._desk.status, name)))
+
+    def _with_clients(self, status: Json) -> Json:
+        """How many took it over connections that they still have, and how many an older one."""
+        door, current = self.metrics.door, status.get("current")
+        taken = door.taken(status["name"]) if door else []
+        behind = sum(version < current["version"] for version in taken) if current else 0
+        return status | {"clients": {"connected": len(taken), "behind": behind}}
 
     async def receipt(self, request: Request, order_id: str, wait: asked.Wait = None) -> Response:
         """What has become of an order; with `wait`, as soon as it is done or failed."""

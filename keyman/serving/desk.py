@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from keyman.core.model import Secret
+from keyman.core.news import News
 from keyman.desk import Entrusted, Wish
 from keyman.views import Json
 
@@ -41,6 +42,12 @@ class Desk(Protocol):
 
         With `revoke`, after destroying its secrets at the provider.
         """
+
+    def news(self, seen: int, many: int) -> list[tuple[int, News]]:
+        """So many that came after number `seen`, oldest first, each with its number."""
+
+    def news_kept(self) -> tuple[int, int]:
+        """The numbers of the oldest and the newest that are kept; (0, 0) if none ever came."""
 
     def ready(self) -> None:
         """Raises an Error unless journal and stores answer."""

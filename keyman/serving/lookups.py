@@ -33,6 +33,8 @@ class Lookups:
         wait: asked.Wait = None,
     ) -> Response:
         """The secret and what goes with it; with `after`, as soon as the version exceeds it."""
+        if after is None and stage == "current":
+            return _handed(request, name, self._snapshot.look_up(name))
         if after is None:
             return _said(request, self._snapshot.look_up(name, Stage(stage)))
         if stage == "previous":
@@ -43,8 +45,10 @@ class Lookups:
             ready = self._snapshot.look_up(name)
             return ready if ready.version > after else None
 
+        if after and self._snapshot.knows(name):
+            _takes(request, name, after)  # or so they say
         ready = await self._waiting.until(request, name, look, asked.seconds(wait))
-        return _said(request, ready) if ready else _unchanged(after)
+        return _handed(request, name, ready) if ready else _unchanged(after)
 
     async def rejected(
         self, request: Request, name: asked.Name, body: asked.Rejected, by: asked.Peer
@@ -60,7 +64,7 @@ class Lookups:
             ready = await self._waiting.until(request, name, look, REPLACEMENT_WITHIN)
         if ready is None:
             return answer({"name": name, "version": body.version}, 202)
-        return _said(request, ready)
+        return _handed(request, name, ready)
 
     def _newer(self, name: str, version: int) -> Ready | None:
         """What replaces the version, if anything does by now. Raises NotFound only."""
@@ -75,6 +79,17 @@ def answer(content: Json, status: int = 200) -> JSONResponse:
     return JSONResponse(content, status, NO_STORE)
 
 
+def _takes(request: Request, name: str, version: int) -> None:
+    """Have the connection remember it."""
+    request.scope["state"]["takes"](name, version)
+
+
+def _handed(request: Request, name: str, ready: Ready) -> Response:
+    if request.method != "HEAD":
+        _takes(request, name, ready.version)
+    return _said(request, ready)
+
+
 def _said(request: Request, ready: Ready) -> Response:
     """The finished answer in the form that the caller asked for."""
     if f'"{ready.version}"' in request.headers.get("if-none-match", ""):
@@ -82,8 +97,7 @@ def _said(request: Request, ready: Ready) -> Response:
     accepts = request.headers.get("accept", "")
     plain = "text/plain" in accepts and JSON not in accepts
     reply, kind = (ready.plain, PLAIN) if plain else (ready.json, JSON)
-    headers = {"etag": f'"{ready.version}"', "content-type": kind, **NO_STORE}
-    return Response(reply.body, headers=headers)
+    return Response(reply.body, headers={"content-type": kind, **ready.headers})
 
 
 def _unchanged(version: int) -> Response:

@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyman.errors import STATUSES, Error, NotAllowed, NotFound, UsageError
+from keyman.serving.doors import Caller, Client
 from keyman.serving.mistakes import mistakes
 from keyman.serving.requests import NO_SUCH_NAME
 from keyman.serving.snapshot import ASK_AGAIN
@@ -32,9 +34,12 @@ PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/._-]*")
 # here as well.
 LOOKING = re.compile(
     rb"(GET|HEAD) /(healthz|readyz|api/openapi\.json)"
-    rb"|(GET|HEAD) /api/v1/(secrets/[^/]+|credentials(/[^/]+)?)"
+    rb"|(GET|HEAD) /api/v1/(secrets/[^/]+|credentials(/[^/]+)?|events)"
     rb"|POST /api/v1/secrets/[^/]+/rejected"
 )
+# What speaks of every name at once: for those who may see them all.
+OF_ALL = re.compile(rb"(GET|HEAD) /metrics")
+NAMED = re.compile(rb"/api/v1/(?:secrets|credentials)/([^/]+)")
 
 
 def refusal(error: Error, status: int | None = None) -> JSONResponse:
@@ -58,7 +63,10 @@ def unforeseen(error: BaseException) -> Error:
 def speak_our_shape(app: FastAPI) -> None:
     """Have every refusal that the framework makes by itself look like ours."""
 
-    async def ours(_: Request, error: Any) -> JSONResponse:
+    async def ours(request: Request, error: Any) -> JSONResponse:
+        caller: Caller = request.scope["state"]["caller"]
+        if isinstance(error, NotFound) and not caller.owner:
+            return refusal(NotFound(error.message))  # a hint may list what there is
         return refusal(error)
 
     async def invalid(_: Request, error: Any) -> JSONResponse:
@@ -87,32 +95,44 @@ def _json(scope: Scope) -> Scope:
     return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
 
 
-def _may(scope: Scope) -> bool:
-    call = b"%s %s" % (scope["method"].encode(), scope["raw_path"])
-    return scope["state"]["owner"] or LOOKING.fullmatch(call) is not None
-
-
-def _only_looking() -> NotAllowed:
+def _only_looking(caller: Caller) -> NotAllowed:
+    who = "a client" if isinstance(caller, Client) else "this user"
     return NotAllowed(
-        "this user may look up secrets and their status, and nothing else",
+        f"{who} may look up secrets and their status, and nothing else",
         hint="ask as the user who runs keyman, or as root",
     )
 
 
 class Shell:
-    """Round the framework: refuses odd paths, and orders of those who may only look, before
-    anything of a request is read; keeps exceptions inside.
+    """Round the framework: refuses odd paths, and whatever its sender may not ask, before
+    anything more of a request is read; keeps exceptions inside. `knows` says which names there
+    are: those that the sender may not see are answered as those that nobody has.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, knows: Callable[[str], bool]) -> None:
         self._app = app
+        self._knows = knows
+
+    def _wrong(self, scope: Scope) -> Error | None:
+        caller: Caller = scope["state"]["caller"]
+        path: bytes = scope["raw_path"]
+        if not PLAIN_PATH.fullmatch(path):
+            return NotFound(NO_SUCH_NAME)
+        if caller.owner:
+            return None
+        call = b"%s %s" % (scope["method"].encode(), path)
+        if not LOOKING.fullmatch(call) and not (caller.sees_all and OF_ALL.fullmatch(call)):
+            return _only_looking(caller)
+        named = NAMED.match(path)
+        name = named[1].decode() if named else None
+        if name is not None and not (self._knows(name) and caller.sees(name)):
+            return NotFound(NO_SUCH_NAME)
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not PLAIN_PATH.fullmatch(scope["raw_path"]):
-            await refusal(NotFound(NO_SUCH_NAME))(scope, receive, send)
-            return
-        if scope["type"] == "http" and not _may(scope):
-            await refusal(_only_looking())(scope, receive, send)
+        wrong = self._wrong(scope)
+        if wrong is not None:
+            await refusal(wrong)(scope, receive, send)
             return
         try:
             await self._app(_json(scope), receive, send)

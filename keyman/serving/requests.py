@@ -25,10 +25,12 @@ from keyman.config import values
 from keyman.core.model import OrderKind, Secret
 from keyman.desk import Entrusted, Wish
 from keyman.errors import NotFound, UsageError
+from keyman.serving.doors import EVERY, Caller, Client
 
 LONGEST_WAIT = timedelta(minutes=5)
 NO_SUCH_NAME = "no credential of that name"
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 
 
@@ -60,6 +62,18 @@ def _key_id(raw: str) -> str:
     return raw
 
 
+def _digest(raw: str) -> str:
+    if not DIGEST.fullmatch(raw):
+        raise ValueError("must be the SHA-256 of a token, in 64 hex digits")
+    return raw
+
+
+def _grant(raw: str) -> str:
+    if raw != EVERY:
+        values.name(raw)
+    return raw
+
+
 def _key(raw: str | None) -> str | None:
     if raw is not None and not IDEMPOTENCY_KEY.fullmatch(raw):
         raise ValueError("must be 1 to 128 printable characters without spaces")
@@ -73,17 +87,23 @@ async def _name(name: Annotated[str, Path()]) -> str:
     return name
 
 
+async def caller(request: Request) -> Caller:
+    """Who asks, and which names they may see."""
+    found: Caller = request.scope["state"]["caller"]
+    return found
+
+
 def peer(request: Request) -> str:
     """Who asks, for the record: `uid 1000 (ada)`. In a worker thread: a directory may be asked."""
-    uid = request.scope.get("state", {}).get("peer")
-    if uid is None:
-        return "unknown"
+    asking: Caller = request.scope["state"]["caller"]
+    if isinstance(asking, Client):
+        return f"client {asking.name}"
     import pwd
 
     try:
-        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+        return f"uid {asking.uid} ({pwd.getpwuid(asking.uid).pw_name})"
     except KeyError:
-        return f"uid {uid}"
+        return f"uid {asking.uid}"
 
 
 _TEXT = WithJsonSchema({"type": "string"})
@@ -91,6 +111,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), _TEXT]
 Moment = Annotated[datetime, BeforeValidator(_moment), _TEXT]
 Name = Annotated[str, Depends(_name)]
 Peer = Annotated[str, Depends(peer)]
+Asking = Annotated[Caller, Depends(caller)]
 Wait = Annotated[Duration | None, Query(description="how long to wait for news, e.g. 30s")]
 After = Annotated[int | None, Query(ge=0, le=2**53)]
 StageAsked = Annotated[Literal["current", "previous"], Query()]
@@ -184,6 +205,16 @@ class Forget(Body):
 
 class Rejected(Body):
     version: Number
+
+
+class NewClient(Body):
+    """The token itself stays with whoever made it."""
+
+    name: Annotated[str, AfterValidator(values.name)]
+    digest: Annotated[str, AfterValidator(_digest)]
+    grants: Annotated[
+        list[Annotated[str, AfterValidator(_grant)]], Field(min_length=1, max_length=1000)
+    ]
 
 
 def only(*known: str) -> params.Depends:

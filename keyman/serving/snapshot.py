@@ -3,7 +3,8 @@
 Built from the journal's record and the stored secrets whenever a record was saved, never while
 somebody asks. A reader meets the answer before or the answer after a change, nothing in between:
 everything said about a name is one object that is replaced whole. What has expired is refused at
-the moment of the lookup, whether or not the rotator has woken since.
+the moment of the lookup, whether or not the rotator has woken since. Every answer carries the
+generation that the page shows while it holds, so that who took it need not ask again.
 
 Knows neither journal nor store nor network.
 """
@@ -23,6 +24,7 @@ from keyman.core.health import usable
 from keyman.core.model import Credential, Secret, Stage, Version
 from keyman.errors import Error, NotAdopted, NotFound, NoUsableSecret
 from keyman.providers.protocol import Lookup
+from keyman.serving.page import Mark, Page
 from keyman.views import time_text
 
 ASK_AGAIN = 5.0  # seconds: what a client is told to wait while a replacement is on its way
@@ -125,48 +127,79 @@ class Reply:
         return self.wire[self.head :]
 
 
-def _reply(kind: str, version: int, body: bytes) -> Reply:
-    head = (
-        f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-        f'etag: "{version}"\r\ncache-control: no-store\r\n\r\n'
-    ).encode()
-    return Reply(head + body, len(head))
-
-
 JSON, PLAIN = "application/json", "text/plain; charset=utf-8"
 
 
 class Ready:
-    """A handout in both finished forms."""
+    """A handout in both finished forms. `headers` are those that say which one it is."""
 
-    __slots__ = ("json", "plain", "until", "version")
+    __slots__ = ("headers", "json", "plain", "until", "version")
 
-    def __init__(self, handout: Handout) -> None:
+    def __init__(self, handout: Handout, mark: Mark | None) -> None:
         self.version = handout.version
         self.until = handout.expires_at
-        body = json.dumps(handout.as_json()).encode()
-        self.json = _reply(JSON, handout.version, body)
-        self.plain = _reply(PLAIN, handout.version, f"{handout.secret.reveal()}\n".encode())
+        self.headers = {"etag": f'"{handout.version}"', "cache-control": "no-store"}
+        if mark is not None:
+            self.headers["keyman-generation"] = f"{mark.entry}.{mark.generation}"
+        self.json = self._reply(JSON, json.dumps(handout.as_json()).encode())
+        self.plain = self._reply(PLAIN, f"{handout.secret.reveal()}\n".encode())
+
+    def wire(self, *, plain: bool) -> bytes:
+        """The whole HTTP answer."""
+        return self.plain.wire if plain else self.json.wire
+
+    def _reply(self, kind: str, body: bytes) -> Reply:
+        said = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        head = (
+            f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{said}\r\n"
+        ).encode()
+        return Reply(head + body, len(head))
 
 
 class _Entry:
     """All that is said of one name. Never changed once made."""
 
-    __slots__ = ("current", "previous", "revision")
+    __slots__ = ("answer", "current", "previous")
 
-    def __init__(self, answer: Answer) -> None:
-        self.revision = answer.revision
-        self.current, self.previous = (
-            Ready(said) if isinstance(said, Handout) else said
-            for said in (answer.current, answer.previous)
-        )
+    def __init__(self, answer: Answer, current: Ready | Error, previous: Ready | Error) -> None:
+        self.answer = answer
+        self.current = current
+        self.previous = previous
+
+    @property
+    def revision(self) -> int:
+        return self.answer.revision
+
+    def with_answer(self, answer: Answer) -> _Entry | None:
+        """The same as of another revision; None if something else is to be said."""
+        before = self.answer
+        if not _alike(before.current, answer.current) or not _alike(
+            before.previous, answer.previous
+        ):
+            return None
+        return _Entry(answer, self.current, self.previous)
+
+
+def _finished(answer: Answer, mark: Mark | None) -> _Entry:
+    current, previous = (
+        Ready(said, mark) if isinstance(said, Handout) else said
+        for said in (answer.current, answer.previous)
+    )
+    return _Entry(answer, current, previous)
+
+
+def _alike(one: Handout | Error, other: Handout | Error) -> bool:
+    if isinstance(one, Error):
+        return type(one) is type(other) and vars(one) == vars(other)
+    return one == other
 
 
 class Snapshot:
     """Name → finished answer. Any thread may publish, any thread may look up."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, page: Page | None = None) -> None:
         self._now = clock.now
+        self._page = page
         self._entries: dict[str, _Entry] = {}
         self._writing = threading.Lock()
         self._told: list[Callable[[str], None]] = []
@@ -179,23 +212,55 @@ class Snapshot:
         """Let lookups of the name be answered so from now on.
 
         Records may be saved by several threads and reach this in another order: what belongs to
-        an older revision than the one being served is ignored.
+        an older revision than the one being served is ignored. What is said already stays as it
+        is, and nobody who holds it needs to ask again.
         """
-        entry = _Entry(answer)
         with self._writing:
             known = self._entries.get(name)
             if known is not None and answer.revision < known.revision:
                 return
-            # One assignment: a reader gets the old object or the new one. Copying the whole
-            # table for each name would make starting with n credentials cost n².
-            self._entries[name] = entry
+            same = known.with_answer(answer) if known is not None else None
+            if same is not None:
+                self._entries[name] = same
+            else:
+                self._replace(name, answer)
         self._tell(name)
+
+    def _replace(self, name: str, answer: Answer) -> None:
+        """First the page, then the answer: once anybody is given the new one, whoever holds the
+        one before asks. Who asks in between gets that with its old mark, and asks again.
+        """
+        usable = isinstance(answer.current, Handout)
+        mark = self._page.mark(name, usable=usable) if self._page is not None else None
+        finished = _finished(answer, mark)
+        if self._page is not None and mark is not None:
+            self._page.show(mark)
+        # One assignment: a reader gets the old object or the new one. Copying the whole
+        # table for each name would make starting with n credentials cost n².
+        self._entries[name] = finished
 
     def withdraw(self, name: str) -> None:
         """Forget the name; looking it up is NotFound from now on."""
         with self._writing:
             self._entries.pop(name, None)
+            if self._page is not None:
+                self._page.withdraw(name)
         self._tell(name)
+
+    def beat(self) -> None:
+        """Tell those who hold answers that somebody serves; to be called each second."""
+        if self._page is not None:
+            self._page.beat()
+
+    def rest(self) -> None:
+        """Tell them that nobody does."""
+        if self._page is not None:
+            self._page.rest()
+
+    def names(self) -> set[str]:
+        """Those that have an answer, or had one from the daemon before us and still on the page."""
+        standing = self._page.standing() if self._page is not None else set()
+        return standing | self._entries.keys()
 
     def _tell(self, name: str) -> None:
         for told in self._told:
@@ -216,12 +281,17 @@ class Snapshot:
             raise _expired(name, said.version)
         return said
 
-    def wire(self, name: str, *, plain: bool) -> bytes | None:
-        """The current version's whole HTTP answer; None if there is more to say than that."""
+    def ready(self, name: str) -> Ready | None:
+        """The current version as a plain lookup gets it; None if there is more to say than that."""
         entry = self._entries.get(name)
         if entry is None or not isinstance(entry.current, Ready):
             return None
         said = entry.current
         if said.until is not None and self._now() >= said.until:
             return None
-        return said.plain.wire if plain else said.json.wire
+        return said
+
+    def wire(self, name: str, *, plain: bool) -> bytes | None:
+        """The whole HTTP answer of what is ready."""
+        said = self.ready(name)
+        return None if said is None else said.wire(plain=plain)

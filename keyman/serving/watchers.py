@@ -35,6 +35,14 @@ class Watchers:
         for name in list(self._waiting):
             self._wake(name)
 
+    def waiting(self, name: str) -> int:
+        """How many wait for the name now."""
+        return len(self._waiting.get(name, ()))
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def _wake(self, name: str) -> None:
         for event in self._waiting.get(name, ()):
             event.set()

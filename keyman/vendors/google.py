@@ -74,7 +74,7 @@ def _outcome(act: Callable[[], T]) -> T | errors.Error:
         return act()
     except errors.Error as error:
         return _bare(error)
-    except (LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         return errors.Rejected(
             f"google-auth can't use these credentials: {type(error).__name__}",
             hint="is the credentials file as Google made it? have a new one made",

@@ -21,16 +21,23 @@ EXCHANGE = "https://sts.googleapis.com/v1/token"
 IAM = "https://iamcredentials.googleapis.com"
 METADATA = "http://169.254.169.254"  # not by name: where nobody knows the name, DNS may take long
 UNIVERSE = "googleapis.com"
-_BEFORE_2018 = "accounts.google.com"  # in the keys of service accounts that were made then
+# Where tokens were had before; such addresses are still in keys that were made then. Much else is
+# had there too, so only with these paths.
+_BEFORE = {
+    "accounts.google.com": ("/o/oauth2/token",),
+    "www.googleapis.com": ("/oauth2/v3/token", "/oauth2/v4/token"),
+}
 _SERVICES = {
-    "token_uri": "oauth2|www",
+    "token_uri": "oauth2",
     "token_url": "sts",
     "service_account_impersonation_url": "iamcredentials",
 }
-# Alone, before or after a region, for mutual TLS, or through a private endpoint. No wider: whoever
-# makes a bucket chooses the first part of a host below storage.googleapis.com.
+# Alone, before or after a region, for mutual TLS, or through a private endpoint, as Google's own
+# libraries take them. No wider: whoever makes a bucket chooses the first part of a host below
+# storage.googleapis.com, so what stands between must look like a region.
 _HOST_OF = (
-    r"(?:[a-z0-9-]+[.-])?(?:%s)(?:\.mtls|\.[a-z0-9-]+\.rep|-[a-z0-9-]+(?:\.p)?)?\.googleapis\.com"
+    r"(?:[a-z0-9-]+[.-])?%s"
+    r"(?:\.[a-z]+-[a-z]+-?[0-9]+|\.[a-z0-9-]+\.rep|-[a-z0-9-]+(?:\.p)?)?(?:\.mtls)?\.googleapis\.com"
 )
 _METADATA_HOSTS = {"169.254.169.254", "fd20:ce::254", "metadata.google.internal"}
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
@@ -123,7 +130,7 @@ def is_local(parts: SplitResult) -> bool:
 def _googles(field: str, given: object) -> str:
     parts = _split(given)
     host = (parts.hostname or "") if parts else ""
-    before = field == "token_uri" and host == _BEFORE_2018
+    before = field == "token_uri" and parts and parts.path in _BEFORE.get(host, ())
     known = before or re.fullmatch(_HOST_OF % _SERVICES[field], host)
     if parts and known and parts.scheme == "https" and parts.port in (None, 443):
         return str(given)

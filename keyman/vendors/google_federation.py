@@ -9,6 +9,8 @@ Google's own libraries.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from keyman import errors
@@ -20,7 +22,7 @@ from keyman.vendors.google_addresses import (
     exchange_address,
     impersonation_address,
 )
-from keyman.vendors.google_files import Held, Info
+from keyman.vendors.google_files import Held, Info, refuse_irregular
 from keyman.vendors.google_keys import InFile, Scopes, refreshed
 from keyman.vendors.google_outcomes import NOTHING_TO_DO, Told
 from keyman.vendors.google_refusals import HOUR, Asked, Hop
@@ -28,6 +30,7 @@ from keyman.vendors.google_refusals import HOUR, Asked, Hop
 AWS = "urn:ietf:params:aws:token-type:aws4_request"
 ALLOW_EXECUTABLES = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"
 EXECUTABLE_SECONDS = 30.0
+EXECUTABLE_BOUNDS = (5_000, 120_000)  # milliseconds that google-auth allows a program
 _ADDRESSES = ("url", "region_url", "imdsv2_session_token_url")
 
 
@@ -47,13 +50,14 @@ class ExternalAccount(InFile):
         if not isinstance(executable, dict):
             return 0.0
         given = executable.get("timeout_millis")
-        return given / 1000 if isinstance(given, int) and given > 0 else EXECUTABLE_SECONDS
+        return _seconds_of_a_program(given, self._held) if given else EXECUTABLE_SECONDS
 
     def fetch(self, scopes: Scopes) -> Told:
         info = self._read()
         source = _source_in(info, self._held)
         plain, routes = self._addressed(info)
         subjects = self._subjects(source)
+        _check_files(source)
         # Made anew each time: it would keep its first token for the second exchange.
         credentials = _class_for(info, source, self._held)(plain, scopes=list(scopes))
         try:
@@ -96,9 +100,30 @@ def _source_in(info: Info, held: Held) -> Info:
     return found
 
 
+def _seconds_of_a_program(given: object, held: Held) -> float:
+    least, most = EXECUTABLE_BOUNDS
+    if isinstance(given, int | float) and least <= given <= most:
+        return given / 1000
+    raise errors.Rejected(
+        f"timeout_millis in {held} is not what Google's libraries take",
+        hint=f"a number from {least} to {most}, or leave it out: a program then has 30 s",
+    )
+
+
+def _check_files(source: Info) -> None:
+    """Refuse what may keep whoever reads it waiting; one that is not there may be made yet."""
+    executable = source.get("executable")
+    made = executable.get("output_file") if isinstance(executable, dict) else None
+    for given in (source.get("file"), made):
+        if isinstance(given, str):
+            path = Path(given)
+            with suppress(OSError, ValueError):  # for who reads it to tell
+                refuse_irregular(path, path.stat().st_mode)
+
+
 def _class_for(info: Info, source: Info, held: Held) -> Any:
     """google-auth's credentials for what the file contains."""
-    if source.get("certificate"):
+    if source.get("certificate") is not None:
         raise errors.Rejected(
             f"{held} signs in with a certificate, which keyman can't do",
             hint="a provider of the pool that takes tokens (OIDC) or AWS works",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,6 +136,15 @@ def _gcloud_folder() -> Path:
     return Path.home() / ".config/gcloud"
 
 
+def refuse_irregular(path: Path, mode: int) -> None:
+    """Reading a pipe may take for ever, and whoever looks a credential up reads, too."""
+    if not stat.S_ISREG(mode):
+        raise errors.Rejected(
+            f"{path} can't be read: it is no regular file",
+            hint="name a file there, not a folder, a pipe or a device",
+        )
+
+
 def _stamp(path: Path) -> object:
     """What changes whenever the file does."""
     try:
@@ -144,6 +154,7 @@ def _stamp(path: Path) -> object:
             f"{path} can't be read: {error.strerror}",
             hint="compare `source` in the configuration with what is there",
         ) from None
+    refuse_irregular(path, seen.st_mode)
     return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 

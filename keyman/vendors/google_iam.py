@@ -19,10 +19,12 @@ from keyman.vendors.google_refusals import CREATOR, HOUR, LONG_LIVES
 from keyman.vendors.google_sources import Settings
 
 PREDICTS = "roles/aiplatform.user"
+STANDS_IN = "roles/iam.workloadIdentityUser"
 PAYS = "roles/serviceusage.serviceUsageConsumer"  # has serviceusage.services.use
 _POOL = re.compile(
     r"//iam\.googleapis\.com/(projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+)/"
 )
+_UNKNOWN_POOL = "projects/PROJECT_NUMBER/locations/global/workloadIdentityPools/POOL_ID"
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,130}")
 
 
@@ -54,12 +56,17 @@ def base_url(project: str, location: str, endpoint_id: str = "openapi") -> str:
 
 def policy_statements(options: Options) -> list[str]:
     """Commands of gcloud that allow the credential's principal to call models, and whoever is to
-    impersonate it to do that. What nobody here knows stands there in CAPITALS.
+    impersonate it to do that. What nobody here knows stands there in CAPITALS; a file that can't
+    be read is told in a comment.
     """
     source, project = options.source, options.project or "PROJECT_ID"
-    said = [_on_project(project, member(source), PREDICTS)]
+    said = [*_unread(source), _on_project(project, member(source), PREDICTS)]
+    said += _federation(source.origin or source)
     if source.kind == "impersonate":
         said += _impersonation(source)
+    said += _services(source)
+    if source.kind == "impersonate" and source.lifetime > timedelta(seconds=HOUR):
+        said.append(_long_lives(source))
     payer = options.quota_project or _payer(source)
     return said + ([_on_project(payer, member(source), PAYS)] if payer else [])
 
@@ -72,10 +79,17 @@ def member(source: Settings) -> str:
     kind = info.get("type")
     if account := _account_in(info):
         return f"serviceAccount:{account}"
-    if kind == "external_account" and (pool := _POOL.match(str(info.get("audience")))):
-        return f"principalSet://iam.googleapis.com/{pool[1]}/*"
+    if kind == "external_account":
+        return _pool_in(info)
     person = kind == "authorized_user" or source.kind == "authorized-user"
     return "user:EMAIL" if person else "serviceAccount:EMAIL"
+
+
+def _pool_in(info: Info) -> str:
+    """Everybody in the pool: which of its subjects keyman is, its issuer decides."""
+    found = _POOL.match(str(info.get("audience")))
+    pool = found[1] if found else _UNKNOWN_POOL
+    return f"principalSet://iam.googleapis.com/{pool}/*"
 
 
 def _account_in(info: Info) -> str | None:
@@ -91,24 +105,43 @@ def _impersonation(source: Settings) -> list[str]:
     assert source.origin, "somebody impersonates"
     chain = [*source.delegates, str(source.target)]
     callers = [member(source.origin), *(f"serviceAccount:{each}" for each in chain)]
-    said = [
-        _command(
-            f"iam service-accounts add-iam-policy-binding {shlex.quote(account)}",
-            f"--role={CREATOR}",
-            f"--member={shlex.quote(caller)}",
-        )
-        for caller, account in zip(callers, chain, strict=False)
-    ]
-    said.append("gcloud services enable iamcredentials.googleapis.com")
-    if source.lifetime > timedelta(seconds=HOUR):
-        said.append(
-            _command(
-                f"resource-manager org-policies allow {LONG_LIVES.removeprefix('constraints/')}",
-                shlex.quote(str(source.target)),
-                "--organization=ORGANIZATION_ID",
-            )
-        )
-    return said
+    pairs = zip(callers, chain, strict=False)
+    return [_on_account(account, caller, CREATOR) for caller, account in pairs]
+
+
+def _federation(source: Settings) -> list[str]:
+    """The pool must be allowed to stand in for the account that its file names."""
+    info = _content(source)
+    account = _account_in(info)
+    if info.get("type") != "external_account" or account is None:
+        return []
+    return [_on_account(account, _pool_in(info), STANDS_IN)]
+
+
+def _services(source: Settings) -> list[str]:
+    """What must be enabled: who exchanges tokens, and who makes them for accounts."""
+    info = _content(source.origin or source)
+    federated = info.get("type") == "external_account"
+    impersonates = source.kind == "impersonate" or (federated and _account_in(info))
+    needed = ["iamcredentials.googleapis.com"] if impersonates else []
+    needed += ["sts.googleapis.com"] if federated else []
+    return [_command("services enable", *needed)] if needed else []
+
+
+def _long_lives(source: Settings) -> str:
+    return _command(
+        f"resource-manager org-policies allow {LONG_LIVES.removeprefix('constraints/')}",
+        shlex.quote(str(source.target)),
+        "--organization=ORGANIZATION_ID",
+    )
+
+
+def _on_account(account: str, who: str, role: str) -> str:
+    return _command(
+        f"iam service-accounts add-iam-policy-binding {shlex.quote(account)}",
+        f"--role={role}",
+        f"--member={shlex.quote(who)}",
+    )
 
 
 def _on_project(project: str, who: str, role: str) -> str:
@@ -128,10 +161,23 @@ def _payer(source: Settings) -> str | None:
     return found if isinstance(found, str) and _PROJECT.fullmatch(found) else None
 
 
+def _unread(source: Settings) -> list[str]:
+    """A comment, if whose file it is could not be found out."""
+    try:
+        _read(source.origin or source)
+    except errors.Rejected as error:
+        return [f"# fill in EMAIL: {' '.join(error.message.split())}"]
+    return []
+
+
 def _content(source: Settings) -> Info:
     """What the source's file says; nothing if there is none, or none that can be read."""
     try:
-        path = adc_file() if source.kind == "adc" else source.file
-        return CredentialsFile(Path(path)).read() if path else {}
+        return _read(source)
     except errors.Rejected:
         return {}
+
+
+def _read(source: Settings) -> Info:
+    path = adc_file() if source.kind == "adc" else source.file
+    return CredentialsFile(Path(path)).read() if path else {}

@@ -5,7 +5,7 @@ is not to be trusted (it takes a lost line and a server in trouble for final), s
 No body is kept in an error.
 
     200 with a token that lives          that
-    200 without one; a page; a redirect  later: somebody is in between, or Google is in trouble
+    200 without one; page; redirect; 511 later: somebody is in between, or Google is in trouble
     408 429 5xx                          later, after what Retry-After says
     400 401 403 404                      rejected, if the reason is one that stays
     anything else                        later
@@ -31,6 +31,8 @@ LONGEST_LIFE_SECONDS = 86_400.0  # Google's longest is half of that
 LONGEST_WAIT_SECONDS = 86_400.0
 NOTHING_TO_DO = "nothing to do: keyman asks again, and serves the old token while it lives"
 _DEFINITE = {400, 401, 403, 404}
+_PORTALS = 511  # Network Authentication Required: what only a captive portal answers
+_SAME_TIME_SECONDS = 60.0  # Google allows for that much and more
 _TOKEN = re.compile(r"[!-~]{8,16384}")
 
 
@@ -74,10 +76,10 @@ def meaning(asked: Asked, answer: Answer) -> errors.ProviderFailed:
     status, body = answer.status, _json(answer.data)
     said = refusal(body)
     what = f"{asked.hop} refused: {status} {said}".rstrip()
-    if status in (408, 429) or status >= 500:
+    if status in (408, 429) or (status >= 500 and status != _PORTALS):
         return errors.RetryLater(what, hint=NOTHING_TO_DO, retry_after=answer.retry_after)
     of_google = asked.hop not in (Hop.METADATA, Hop.SUBJECT)
-    if status < 400 or (of_google and body is None):
+    if status < 400 or status == _PORTALS or (of_google and body is None):
         return _in_between(asked, status)
     if asked.hop is Hop.METADATA and not _flavoured(answer):
         return _no_metadata_server(asked)
@@ -128,9 +130,10 @@ def _legible(asked: Asked, body: dict[str, Any], ends: datetime, life: float) ->
 
 def _in_between(asked: Asked, status: int) -> errors.RetryLater:
     """A page or a redirect where JSON was to be."""
+    sure = status == _PORTALS
+    who = "a captive portal: 511" if sure else f"perhaps a captive portal: {status} without JSON"
     return errors.RetryLater(
-        f"{asked.hop} is answered for by somebody else, perhaps a captive portal: {status} without"
-        " JSON",
+        f"{asked.hop} is answered for by somebody else, {who}",
         hint="sign in to the network, or let its proxy lead to Google (network.proxy); keyman asks"
         " again",
     )
@@ -149,9 +152,15 @@ def _about_clocks(what: str, answer: Answer) -> errors.Rejected:
         return errors.Rejected(what, hint="set this machine's clock: Google finds it too far off")
     ahead = (ours - theirs).total_seconds()
     side = "ahead of" if ahead > 0 else "behind"
+    hint = f"set this machine's clock: it is {abs(ahead):.0f} s {side} Google's"
+    if abs(ahead) < _SAME_TIME_SECONDS:
+        hint = (
+            "both clocks agree by now: if this machine's was just set, or it slept, the next try"
+            " does; else have a new key made for its file"
+        )
     return errors.Rejected(
         f"{what}; it is {theirs:%Y-%m-%dT%H:%M:%SZ} there and {ours:%Y-%m-%dT%H:%M:%SZ} here",
-        hint=f"set this machine's clock: it is {abs(ahead):.0f} s {side} Google's",
+        hint=hint,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 KNOWN_REGIONS = (
     "ap-hyderabad-1",
     "ap-osaka-1",
@@ -21,28 +23,51 @@ def base_url(region: str) -> str:
     return f"https://inference.generativeai.{region}.oci.oraclecloud.com/20231130/actions/v1"
 
 
-def management_statement(compartment_id: str | None, who: str = "dynamic-group keyman") -> str:
-    """The IAM statement that lets keyman rotate keys.
+_MACHINES = ("dynamic-group keyman", ())
+_OF_A_POD = (
+    "request.principal.type='workload'",
+    "request.principal.namespace='NAMESPACE'",
+    "request.principal.service_account='SERVICE_ACCOUNT'",
+    "request.principal.cluster_id='CLUSTER_OCID'",
+)
+_SIGNS_AS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "config-file": ("group GROUP", ()),
+    "session-token": ("group GROUP", ()),
+    "instance-principal": _MACHINES,
+    "resource-principal": _MACHINES,
+    "oke-workload": ("any-user", _OF_A_POD),  # pods can be in no group
+}
+"""By the kind of `auth`, as whom keyman calls: a user, a machine, a pod."""
+
+
+def management_statement(compartment_id: str | None, auth: str = "config-file") -> str:
+    """The IAM statement that lets keyman rotate keys. What nobody here knows is in CAPITALS.
 
     Renewing and setting states are in none of Oracle's tables of permissions, so nothing less
     than `manage` is sure to do.
     """
-    return f"allow {who} to manage generative-ai-apikey in {_scope(compartment_id)}"
+    who, conditions = _SIGNS_AS[auth]
+    said = f"allow {who} to manage generative-ai-apikey in {_scope(compartment_id)}"
+    return said + _where(conditions)
 
 
-def policy_statements(compartment_id: str | None, key_id: str | None = None) -> list[str]:
+def policy_statements(
+    compartment_id: str | None, key_id: str | None = None, *, auth: str = "config-file"
+) -> list[str]:
     """The IAM statements a credential needs: for keyman, and for whoever holds a secret.
 
-    With `key_id` only the secrets of that key may call models. The statements should be there
-    before the key is made: secrets made earlier have been reported to stay refused.
+    `auth` is the kind of `auth`: a user is in a group, a machine in a dynamic group. With `key_id`
+    only the secrets of that key may call models. The statements should be there before the key is
+    made: secrets made earlier have been reported to stay refused.
     """
     conditions = ["request.principal.type='generativeaiapikey'"]
     conditions += [f"request.principal.id='{key_id}'"] if key_id else []
     callers = f"allow any-user to use generative-ai-family in {_scope(compartment_id)}"
-    return [
-        management_statement(compartment_id),
-        f"{callers} where ALL {{{', '.join(conditions)}}}",
-    ]
+    return [management_statement(compartment_id, auth), callers + _where(conditions)]
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" where ALL {{{', '.join(conditions)}}}" if conditions else ""
 
 
 def _scope(compartment_id: str | None) -> str:

@@ -13,14 +13,15 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from keyman.clock import Clock, new_id
 from keyman.core.model import Secret, Verdict
 from keyman.vendors.deadline import within
 from keyman.vendors.network import Network
+
+if TYPE_CHECKING:
+    import httpx2  # when it is first needed: a `get` without a daemon asks nobody
 
 CONNECT_SECONDS, READ_SECONDS, DEADLINE_SECONDS = 5.0, 10.0, 30.0
 BODY_BYTES = 16_384
@@ -91,6 +92,8 @@ class Probe:
         return seen or Seen(None)
 
     def _post(self, client: httpx2.Client, body: Mapping[str, Any], secret: Secret) -> Seen:
+        import httpx2
+
         headers = {"authorization": f"Bearer {secret.reveal()}", "accept-encoding": "identity"}
         try:
             with client.stream("POST", self._url, json=dict(body), headers=headers) as reply:
@@ -99,6 +102,8 @@ class Probe:
             return Seen(None)
 
     def _client(self) -> httpx2.Client:
+        import httpx2
+
         # A client for each verdict: a connection of its own is more likely to meet another of
         # the service's nodes, and none is left open.
         self._trust = self._trust or self._trusted()
@@ -116,6 +121,8 @@ class Probe:
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if bundle := self._network.ca_bundle:
             return ssl.create_default_context(cafile=bundle)
+        import httpx2
+
         return httpx2.create_ssl_context(trust_env=False)
 
 

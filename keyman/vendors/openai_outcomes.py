@@ -150,7 +150,7 @@ def meaning(asked: Asked, answer: Answer) -> errors.ProviderFailed:
         return Refused(what, hint=_why(asked, answer), gone=gone)
     if 300 <= status < 400:
         return _redirected(what, asked)
-    return no_answer(what, asked)
+    return no_answer(what, asked, hint=_PORTAL if status == 511 else None)
 
 
 def no_answer(
@@ -223,6 +223,10 @@ def _not_accepted(asked: Asked) -> str:
     )
 
 
+_PORTAL = (  # 511, Network Authentication Required, is no answer of any other server
+    "a captive portal answers in OpenAI's place: sign in to the network, or let a proxy lead out of"
+    " it (network.proxy); keyman looks and asks again"
+)
 _WRONG_KIND = (
     "what is configured as admin_key does not begin with sk-admin-: keys of projects and of service"
     " accounts can't manage keys"

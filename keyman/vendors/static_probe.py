@@ -1,7 +1,8 @@
 """Is a secret that somebody brought accepted where it belongs? One GET, judged by its status.
 
 Nothing is known of the other side but an address that a good secret may read. The body is not
-looked at, no redirect is followed, and proxy and certificates are those of the configuration.
+looked at, no redirect is followed, and proxy and certificates are those of the configuration. A
+web page is no answer: whoever shows one (a captive portal, a page to sign in) shows it to anybody.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ class Probe:
 
     def verdict(self, secret: Secret) -> Verdict:
         """What the address says of the secret; SILENT for anything that proves nothing."""
-        status = within(self._deadline, lambda: self._ask(secret))
-        return meaning(status)
+        said = within(self._deadline, lambda: self._ask(secret))
+        return meaning(*said) if said else Verdict.SILENT
 
-    def _ask(self, secret: Secret) -> int | None:
+    def _ask(self, secret: Secret) -> tuple[int, str] | None:
+        """The status, and what kind of a body comes with it."""
         headers = {"authorization": f"Bearer {secret.reveal()}", "accept-encoding": "identity"}
         try:
             with self._client() as client, client.stream("GET", self._url, headers=headers) as said:
-                return said.status_code
+                return said.status_code, said.headers.get("content-type", "")
         except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError, ValueError, OSError):
             return None
 
@@ -55,15 +57,18 @@ class Probe:
         return httpx2.create_ssl_context(trust_env=False)
 
 
-def meaning(status: int | None) -> Verdict:
-    """The verdict of a status; None: there was no answer.
+def meaning(status: int, content_type: str = "") -> Verdict:
+    """The verdict of a status.
 
     Who is throttled (429) was recognised: an address that a good secret may read counts by secret.
     """
-    if status is None:
-        return Verdict.SILENT
     if status == 401:
         return Verdict.REFUSED
     if status == 403:
         return Verdict.FORBIDDEN
-    return Verdict.ACCEPTED if 200 <= status < 300 or status == 429 else Verdict.SILENT
+    known = 200 <= status < 300 or status == 429
+    return Verdict.ACCEPTED if known and not _is_page(content_type) else Verdict.SILENT
+
+
+def _is_page(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")

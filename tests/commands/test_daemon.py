@@ -155,6 +155,17 @@ def test_once_says_what_it_could_not_do(place: Home, sky: Cloud) -> None:
     assert done.status == 1
     assert error.startswith("genai: OCI refused")
     assert hint
+    assert "not tried again" not in error
+
+
+def test_once_that_keeps_a_rest_says_how_long_and_how_to_end_it(place: Home, sky: Cloud) -> None:
+    place.edit("first: 200ms, max: 2s", "first: 1h, max: 1h")
+    with sky.fault(effect="status", status=404, operation="*ApiKey*"):
+        [(error, hint)] = complaints(place.run("daemon", "--once"))
+    [(again, move)] = complaints(place.run("daemon", "--once"))
+    assert re.fullmatch(re.escape(error) + "; not tried again before [0-9TZ:-]{20}", again)
+    assert move == f"mended since? `keyman rotate genai` tries at once; else: {hint}"
+    assert place.keyman("rotate", "genai").status == 0
 
 
 def complaints(done: Done) -> list[tuple[str, str]]:

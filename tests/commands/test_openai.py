@@ -113,6 +113,21 @@ def test_somebody_deleted_the_key(place: Home, sandbox: OpenAISandbox, account: 
     assert found["refused"] == [("error", "main")]
 
 
+def test_a_key_of_another_account_than_the_configured_one(
+    place: Home, sandbox: OpenAISandbox, account: str
+) -> None:
+    bring(place, sandbox.admin_key)
+    once(place)
+    other = str(sandbox.dashboard.create_account("others")["id"])
+    place.edit(account, other)
+    assert findings(place) == {"other_account": [("warning", "main")]}
+    said = place.keyman("check", "--json").json["findings"]
+    [message] = [one["message"] for one in said if one["code"] == "other_account"]
+    assert f"of {account}, and lookups say that it is of {other}" in message
+    assert place.keyman("rotate", "main").status == 0
+    assert findings(place) == {}
+
+
 def test_an_admin_key_that_is_written_out_is_not_watched(
     place: Home, sandbox: OpenAISandbox
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import google.auth.exceptions
@@ -16,6 +16,8 @@ from keyman.sandbox.faults import Fault
 from keyman.sandbox.google_behaviour import GoogleBehaviour
 from keyman.sandbox.google_files import PERSON, SERVICE, TARGET
 from keyman.vendors.google import _outcome
+from keyman.vendors.google_outcomes import Answer, meaning
+from keyman.vendors.google_refusals import Asked, Hop
 from tests.providers.google_world import HOPS, World, world
 
 ON_THE_WAY = [(kind, hop) for kind, hops in HOPS.items() for hop in hops if kind != "adc"]
@@ -100,10 +102,10 @@ def test_a_success_without_a_token_that_lives_is_none(
 def test_a_captive_portal_is_called_one(google: World, kind: str, hop: str, status: int) -> None:
     error = suffered(google, kind, hop, Fault("html", status=status))
     assert isinstance(error, errors.RetryLater)
-    if status != 511:
-        assert "somebody else" in error.message
-        assert "captive portal" in error.message
-        assert "html" not in error.message
+    assert "somebody else" in error.message
+    assert "captive portal" in error.message
+    assert "sign in to the network" in error.hint
+    assert "html" not in error.message
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_what_lacks_the_flavour_is_no_metadata_server(google: World, fault: Faul
     assert "Google Cloud" in error.hint
 
 
-@pytest.mark.parametrize("status", [200, 302])
+@pytest.mark.parametrize("status", [200, 302, 511])
 def test_a_portal_before_the_metadata_server_is_later(google: World, status: int) -> None:
     error = suffered(google, "metadata", "MetadataToken", Fault("html", status=status))
     assert isinstance(error, errors.RetryLater)
@@ -268,6 +270,27 @@ def test_a_clock_that_is_off_is_named_with_both_times(
     google.sandbox.signed_shift -= there
     google.wait(-there.total_seconds())
     provider.issue(google.wish(), None)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "hint"),
+    [
+        (0, "both clocks agree"),
+        (59, "both clocks agree"),
+        (-59, "both clocks agree"),
+        (61, "it is 61 s ahead of Google's"),
+        (-61, "it is 61 s behind Google's"),
+    ],
+)
+def test_clocks_that_agree_are_not_to_be_set(ahead: int, hint: str) -> None:
+    there = datetime(2026, 11, 21, 3, tzinfo=UTC)
+    said = {"error": "invalid_grant", "error_description": "… in a reasonable timeframe. Check …"}
+    headers = {"date": "Sat, 21 Nov 2026 03:00:00 GMT"}
+    here = there + timedelta(seconds=ahead)
+    answer = Answer(400, headers, json.dumps(said).encode(), here)
+    error = meaning(Asked(Hop.TOKEN, "service-account"), answer)
+    assert isinstance(error, errors.Rejected)
+    assert hint in error.hint
 
 
 @pytest.mark.parametrize("seconds", [-1.0, -4000.0])

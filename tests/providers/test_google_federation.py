@@ -88,10 +88,28 @@ def test_a_subject_token_that_is_not_there_is_told(google: World, content: str |
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        {"file": "/dev/null"},
+        {"executable": {"command": "true", "output_file": "/dev/null"}},
+        {"executable": {"command": "true", "output_file": "/"}},
+    ],
+)
+def test_a_subject_token_is_read_from_a_file_only(
+    google: World, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ALLOW_EXECUTABLES, "1")
+    sourced(google, **source)
+    assert "it is no regular file" in failed(google, errors.Rejected).message
+
+
+@pytest.mark.parametrize(
     ("source", "words"),
     [
         ("nonsense", "is no object"),
         ({"certificate": CERTIFICATE}, "signs in with a certificate"),
+        ({"certificate": {}}, "signs in with a certificate"),
+        ({"certificate": {}, "file": "/a"}, "signs in with a certificate"),
         ({"file": "/a", "url": "https://b"}, "can't use these credentials"),
         ({"nothing": "known"}, "can't use these credentials"),
         ({"file": "/a", "format": {"type": "xml"}}, "can't use these credentials"),
@@ -121,6 +139,13 @@ def test_a_life_that_the_file_asks_for_is_had(google: World) -> None:
     issued = google.provider("external-account").issue(google.wish(), None)
     assert issued.expires_at
     assert 1790 < (issued.expires_at - google.clock.now()).total_seconds() <= 1800
+
+
+def test_a_life_that_no_clock_counts_is_a_mistake_of_the_file(google: World) -> None:
+    google.rewrite(
+        "external-account", service_account_impersonation={"token_lifetime_seconds": 10**400}
+    )
+    assert "can't use these credentials" in failed(google, errors.Rejected).message
 
 
 # From an address.
@@ -352,7 +377,9 @@ def test_a_program_that_is_not_there_is_told(google: World) -> None:
 
 
 @pytest.mark.usefixtures("allowed")
-@pytest.mark.parametrize(("given", "seconds"), [(None, 30.0), (5000, 5.0), ("x", 30.0), (0, 30.0)])
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, 30.0), (5000, 5.0), (120_000, 120.0), (5500.5, 5.5005), (0, 30.0)]
+)
 def test_a_program_gets_the_time_that_its_file_gives_it(
     google: World, given: Any, seconds: float, tmp_path: Path
 ) -> None:
@@ -360,3 +387,14 @@ def test_a_program_gets_the_time_that_its_file_gives_it(
     assert google.provider("external-account")._tokens._source.patience == seconds
     sourced(google, file="x")
     assert google.provider("external-account")._tokens._source.patience == 0
+
+
+@pytest.mark.usefixtures("allowed")
+@pytest.mark.parametrize(
+    "given", [4999, 120_001, 10**30, 10**400, float("inf"), float("nan"), -1, True, "5000", [5000]]
+)
+def test_a_time_that_no_program_gets_is_named(google: World, given: Any) -> None:
+    program(google, prints(said(google)), timeout_millis=given)
+    error = failed(google, errors.Rejected)
+    assert "timeout_millis in" in error.message
+    assert "from 5000 to 120000" in error.hint

@@ -104,9 +104,19 @@ def test_a_file_that_is_no_json_object_is_told_without_its_content(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_not_there_is_named(google: World, kind: str, tmp_path: Path) -> None:
-    for path, words in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
-        error = rejected(google, Source(kind, path))
-        assert f"{path} can't be read: {words}" in error.message
+    error = rejected(google, Source(kind, tmp_path / "none.json"))
+    assert f"{tmp_path / 'none.json'} can't be read: No such file" in error.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_never_read(google: World, kind: str, tmp_path: Path) -> None:
+    """Reading a pipe would wait for whoever writes to it, and so would every lookup."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (tmp_path, Path("/dev/null"), pipe):
+        source = Source(kind, path)
+        assert f"{path} can't be read: it is no regular" in rejected(google, source).message
+        assert google.provider(source).lookup().principal is None
 
 
 def test_a_home_in_a_path_is_the_users(google: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +246,7 @@ def test_a_configured_address_counts_whatever_the_file_says(
     [
         "https://oauth2.googleapis.com/token",
         "https://oauth2.mtls.googleapis.com/token",
+        "https://www.googleapis.com/oauth2/v3/token",
         "https://www.googleapis.com/oauth2/v4/token",
         "https://accounts.google.com/o/oauth2/token",
         "https://oauth2.googleapis.com:443/token",
@@ -246,8 +257,30 @@ def test_addresses_of_google_are_taken_as_they_are(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "https://www.googleapis.com/upload/storage/v1/b/evil/o",
+        "https://www.googleapis.com/oauth2/v4/token/../../../upload/storage/v1/b/evil/o",
+        "https://www.googleapis.com/",
+        "https://evil.www.googleapis.com/oauth2/v4/token",
+        "https://evil-www.googleapis.com/oauth2/v4/token",
+        "https://accounts.google.com/signin",
+        "https://evil.accounts.google.com/o/oauth2/token",
+    ],
+)
+def test_where_google_does_much_else_only_its_own_paths_count(address: str) -> None:
+    for asked in (token_address, exchange_address):
+        with pytest.raises(errors.Rejected, match="not Google"):
+            asked(NONE, address)
+
+
+@pytest.mark.parametrize(
     "host",
-    ["sts", "sts.mtls", "sts.us-east1.rep", "us-east1-sts", "us-east1.sts", "sts-us", "sts-mine.p"],
+    [
+        *("sts", "sts.mtls", "sts.us-east1.rep", "us-east1-sts", "us-east1.sts", "sts-us"),
+        *("sts.us-east-1", "sts.US-WEST1", "us-east-1.sts.mtls", "US-WEST-1-sts.mtls"),
+        *("sts.us-east-1.mtls", "sts-mine.p", "sts-xyz-123.p", "sts-xyz-123.p.mtls"),
+    ],
 )
 def test_addresses_of_its_regions_too(host: str) -> None:
     address = f"https://{host}.googleapis.com/v1/token"
@@ -257,7 +290,11 @@ def test_addresses_of_its_regions_too(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["storage", "oauth2.storage", "sts.storage", "a.b.sts", "iamcredentials.x", "sts.x.y"]
+    "host",
+    [
+        *("storage", "oauth2.storage", "sts.storage", "iamcredentials.storage", "a.b.sts"),
+        *("iamcredentials.x", "sts.x.y", "sts.p", "xyz-sts.p", "sts-xyz.p1", "sts-xyz.123.p"),
+    ],
 )
 def test_another_service_of_google_gets_nothing(host: str) -> None:
     address = f"https://{host}.googleapis.com/token"

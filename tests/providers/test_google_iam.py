@@ -73,21 +73,62 @@ def test_an_impersonation_needs_each_of_the_chain(google: World) -> None:
     assert TARGET in longer[-1]
 
 
-def test_a_workload_is_named_by_its_pool(google: World) -> None:
-    source = google.source("external-account")
-    assert f"serviceAccount:{TARGET}" in statements(source)[0]
+POOL = (
+    "principalSet://iam.googleapis.com/projects/123456789012/locations/global"
+    "/workloadIdentityPools/sandbox/*"
+)
+
+
+def test_a_workload_that_stands_in_for_an_account_must_be_allowed_to(google: World) -> None:
+    predicts, bound, enabled = statements(google.source("external-account"))
+    assert f"serviceAccount:{TARGET}" in predicts
+    assert bound == (
+        f"gcloud iam service-accounts add-iam-policy-binding {TARGET}"
+        f" --role=roles/iam.workloadIdentityUser --member='{POOL}'"
+    )
+    assert enabled == "gcloud services enable iamcredentials.googleapis.com sts.googleapis.com"
+
+
+def test_a_workload_without_an_account_is_named_by_its_pool(google: World) -> None:
     google.rewrite("external-account", service_account_impersonation_url=None)
-    assert (
-        "principalSet://iam.googleapis.com/projects/123456789012/locations/global"
-        "/workloadIdentityPools/sandbox/*"
-    ) in statements(source)[0]
+    [predicts, enabled] = statements(google.source("external-account"))
+    assert predicts.endswith(f"--role=roles/aiplatform.user --member='{POOL}'")
+    assert enabled == "gcloud services enable sts.googleapis.com"
+    google.rewrite("external-account", audience="//iam.googleapis.com/nonsense")
+    assert "projects/PROJECT_NUMBER" in statements(google.source("external-account"))[0]
 
 
-@pytest.mark.parametrize("kind", ["metadata", "service-account"])
-def test_what_nobody_here_knows_is_left_to_fill_in(tmp_path: Path, kind: str) -> None:
-    [said] = statements(Source(kind, tmp_path / "none"), project=None)
-    assert "PROJECT_ID" in said
+@pytest.mark.parametrize("stands_in", [True, False])
+def test_a_workload_may_impersonate_as_well(google: World, *, stands_in: bool) -> None:
+    if not stands_in:
+        google.rewrite("external-account", service_account_impersonation_url=None)
+    origin = google.source("external-account")
+    said = statements(Source("impersonate", target=MIDDLE, origin=origin))
+    assert f"--role=roles/aiplatform.user --member=serviceAccount:{MIDDLE}" in said[0]
+    caller = f"serviceAccount:{TARGET}" if stands_in else f"'{POOL}'"
+    assert any(f" {MIDDLE} {CREATOR} --member={caller}" in each for each in said)
+    assert any("workloadIdentityUser" in each for each in said) is stands_in
+    assert said[-1] == "gcloud services enable iamcredentials.googleapis.com sts.googleapis.com"
+
+
+@pytest.mark.parametrize("project", [None, "mine"])
+def test_what_nobody_here_knows_is_left_to_fill_in(project: str | None) -> None:
+    [said] = statements(Source("metadata"), project=project)
+    assert (project or "PROJECT_ID") in said
     assert "serviceAccount:EMAIL" in said
+
+
+@pytest.mark.parametrize("impersonated", [False, True])
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, *, impersonated: bool) -> None:
+    path = tmp_path / "none\n; reboot"
+    source = Source("service-account", path)
+    if impersonated:
+        source = Source("impersonate", target=TARGET, origin=source)
+    comment, *said = statements(source)
+    assert comment.startswith(f"# fill in EMAIL: {tmp_path}/none ; reboot can't be read: No such")
+    assert len(comment.splitlines()) == 1
+    assert not any(each.startswith("#") for each in said)
+    assert any("serviceAccount:EMAIL" in each for each in said)
 
 
 def test_default_credentials_are_looked_into(
@@ -109,8 +150,9 @@ def test_what_a_file_says_can_do_nothing_in_a_shell(google: World, hostile: str)
         audience=f"//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/{hostile}/",
         service_account_impersonation_url=f"/serviceAccounts/{hostile}:generateAccessToken",
     )
-    [said] = statements(google.source("external-account"))
-    assert said.endswith("--member=serviceAccount:EMAIL")
+    of_pool = statements(google.source("external-account"))
+    assert not [each for each in of_pool if hostile in each]
+    assert "/POOL_ID/*" in of_pool[0]
 
 
 def test_what_the_configuration_says_is_quoted() -> None:

@@ -22,6 +22,7 @@ from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.oci_genai import COMPARTMENT
+from keyman.vendors.oci_identity import KINDS as AUTH_KINDS
 from keyman.vendors.oci_keys import OWNER_TAG, picture
 from tests.providers.oci_world import CANARY, World, instant, world
 
@@ -463,9 +464,7 @@ def test_without_a_compartment_nothing_is_made(oci: World) -> None:
 def test_404_names_both_causes_and_the_statement_to_add(oci: World) -> None:
     with pytest.raises(errors.Rejected) as caught:
         oci.seen("ocid1.generativeaiapikey.oc1.us-chicago-1.nosuch")
-    statement = (
-        f"allow dynamic-group keyman to manage generative-ai-apikey in compartment id {COMPARTMENT}"
-    )
+    statement = f"allow group GROUP to manage generative-ai-apikey in compartment id {COMPARTMENT}"
     assert statement in caught.value.hint
     assert "does not exist" in caught.value.hint
 
@@ -552,6 +551,22 @@ def test_statements_for_all_keys_and_for_one() -> None:
     assert wide.endswith("where ALL {request.principal.type='generativeaiapikey'}")
     assert "request.principal.id='ocid1.k'" in narrow
     assert policy_statements(None)[0].endswith("in tenancy")
+
+
+SIGNS_AS = {
+    "config-file": ("group GROUP", "sandbox"),
+    "session-token": ("group GROUP", "sandbox"),
+    "instance-principal": ("dynamic-group keyman", "sandbox"),
+    "resource-principal": ("dynamic-group keyman", "sandbox"),
+    "oke-workload": ("any-user", "request.principal.cluster_id='CLUSTER_OCID'}"),
+}
+
+
+@pytest.mark.parametrize("auth", AUTH_KINDS)
+def test_a_statement_names_keyman_as_it_signs_in(auth: str) -> None:
+    said, (who, where) = policy_statements(COMPARTMENT, auth=auth)[0], SIGNS_AS[auth]
+    assert said.startswith(f"allow {who} to manage generative-ai-apikey in compartment id ")
+    assert said.endswith(where)
 
 
 def test_the_address_follows_the_region() -> None:

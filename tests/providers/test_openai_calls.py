@@ -320,10 +320,16 @@ def test_throttling_by_the_organization_is_waited_out() -> None:
         (said(422), "compare main"),
         (Answer(403, {}, None), "in between"),
         (said(429, code="insufficient_quota"), "billing"),
+        (Answer(511, {}, None), "a captive portal answers"),
     ],
 )
 def test_each_refusal_has_a_next_move(answer: Answer, hint: str) -> None:
     assert hint in meaning(CHANGE, answer).hint
+
+
+def test_a_portal_is_called_one_whatever_was_asked() -> None:
+    for what in (CHANGE, READ):
+        assert "sign in to the network" in meaning(what, Answer(511, {}, None)).hint
 
 
 def test_a_key_that_is_no_admin_key_is_named_as_such() -> None:

@@ -130,7 +130,7 @@ def test_a_key_that_may_still_come_is_waited_for(ai: World) -> None:
     with pytest.raises(errors.Unknown):
         ai.usual.issue(wish, None)
     ai.clock.pass_by(10)
-    with pytest.raises(errors.RetryLater, match="may still make one") as caught:
+    with pytest.raises(errors.RetryLater, match="got no answer, and may still make") as caught:
         ai.usual.issue(wish, None)
     assert caught.value.retry_after == LATE.total_seconds() - 10
     assert len(ai.sandbox.calls("CreateApiKey")) == 1
@@ -187,7 +187,7 @@ def test_what_a_dead_process_asked_for_is_waited_for_too(ai: World) -> None:
     ai.clock.pass_by(1)
     after = ai.provider_with()  # the process that wrote the wish down is gone
     ai.clock.pass_by(1)
-    with pytest.raises(errors.RetryLater, match="may still make one") as caught:
+    with pytest.raises(errors.RetryLater, match="a key may have been asked for") as caught:
         after.issue(wish, None)
     assert caught.value.retry_after == LATE.total_seconds() - 2
     ai.by_hand(name_of(ai, wish))
@@ -264,6 +264,70 @@ def test_with_nobody_there_nothing_was_sent_and_nothing_is_waited_for(ai: World)
         ai.usual.issue(wish, None)
     ai.sandbox.start()
     made = ai.usual.issue(wish, None)
+    assert ai.alive() == [made.handle]
+
+
+def reopened(ai: World) -> Openai:
+    """The same process after it took up a changed configuration."""
+    ai.clock.pass_by(1)
+    return ai.provider_with()
+
+
+REFUSED = [
+    Fault("status", "ListApiKeys", status=401),
+    Fault("throttle", "ListApiKeys"),
+    Fault("status", "CreateApiKey", status=403),
+    Fault("throttle", "CreateApiKey"),
+]
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: f"{fault.operation}-{named(fault)}")
+def test_after_a_reload_nothing_is_waited_for_that_was_never_made(ai: World, fault: Fault) -> None:
+    """As with an admin key that was wrong and is corrected."""
+    wish, provider = ai.wish(), ai.usual
+    for _ in range(3):
+        ai.sandbox.faults.add(replace(fault, count=1))
+        with pytest.raises(errors.ProviderFailed):
+            provider.issue(wish, None)
+        provider = reopened(ai)
+    made = provider.issue(wish, None)
+    assert ai.alive() == [made.handle]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_after_a_reload_a_lost_answer_is_still_waited_for(ai: World, tries: int) -> None:
+    wish, provider = ai.wish(), ai.usual
+    for _ in range(tries - 1):  # a definite no before it does not count
+        ai.sandbox.faults.add(Fault("status", "CreateApiKey", status=403, count=1))
+        with pytest.raises(errors.Rejected):
+            provider.issue(wish, None)
+        provider = reopened(ai)
+    ai.sandbox.faults.add(Fault("lost_before", "CreateApiKey", count=1))
+    ai.clock.pass_by(100)
+    with pytest.raises(errors.Unknown):
+        provider.issue(wish, None)
+    with pytest.raises(errors.RetryLater, match="got no answer") as caught:
+        provider.issue(wish, None)
+    assert caught.value.retry_after == LATE.total_seconds()
+    for again in (reopened(ai), reopened(ai)):
+        with pytest.raises(errors.RetryLater, match="may still make one"):
+            again.issue(wish, None)
+    ai.by_hand(name_of(ai, wish))  # carried out late
+    made = reopened(ai).issue(wish, None)
+    assert ai.alive() == [made.handle]
+
+
+def test_a_refusal_says_nothing_of_what_a_dead_process_asked_for(ai: World) -> None:
+    wish, after = ai.wish(), reopened(ai)
+    ai.late()
+    ai.sandbox.faults.add(Fault("status", "CreateApiKey", status=403, count=1))
+    with pytest.raises(errors.Rejected):
+        after.issue(wish, None)
+    after = reopened(ai)
+    made = after.issue(wish, None)
+    after.observe((made.handle,), ai.clock.now())
+    ai.by_hand(name_of(ai, wish))  # asked for by the one that is gone
+    after.observe((made.handle,), ai.clock.now())
     assert ai.alive() == [made.handle]
 
 

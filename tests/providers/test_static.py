@@ -88,11 +88,31 @@ def test_a_secret_is_tried_where_the_configuration_says(
         (404, Verdict.SILENT),
         (500, Verdict.SILENT),
         (503, Verdict.SILENT),
-        (None, Verdict.SILENT),
+        (511, Verdict.SILENT),
     ],
 )
-def test_what_each_status_means(status: int | None, verdict: Verdict) -> None:
+def test_what_each_status_means(status: int, verdict: Verdict) -> None:
     assert meaning(status) is verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "verdict"),
+    [
+        (200, "text/html", Verdict.SILENT),
+        (203, "Text/HTML; charset=utf-8", Verdict.SILENT),
+        (200, "application/xhtml+xml", Verdict.SILENT),
+        (429, "text/html", Verdict.SILENT),
+        (200, "application/json", Verdict.ACCEPTED),
+        (200, "text/plain", Verdict.ACCEPTED),
+        (401, "text/html", Verdict.REFUSED),
+        (403, "text/html", Verdict.FORBIDDEN),
+    ],
+)
+def test_a_page_that_anybody_is_shown_accepts_nothing(
+    status: int, kind: str, verdict: Verdict
+) -> None:
+    with Stranger(status, {"content-type": kind}).serve() as url:
+        assert static(url, "/models").verify(Secret("x")) is verdict
 
 
 def test_the_question_is_a_get_with_the_secret_in_its_header_alone() -> None:

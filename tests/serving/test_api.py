@@ -254,7 +254,7 @@ def test_a_report_must_say_which_version(world: World, body: object) -> None:
 
 
 def test_credentials_are_shown_as_status_shows_them(world: World) -> None:
-    genai = {"name": "genai", "health": "ok"}
+    genai = {"name": "genai", "health": "ok", "clients": {"connected": 0, "behind": 0}}
     assert world.ask("GET", "/api/v1/credentials/genai")[2] == genai
     status, _, body = world.ask("GET", "/api/v1/credentials")
     assert status == 200
@@ -603,7 +603,9 @@ def test_the_description_names_every_route(world: World) -> None:
         "/api/v1/credentials/{name}",
         *(f"/api/v1/credentials/{{name}}/{verb}" for verb in verbs),
         "/api/v1/orders/{order_id}",
+        "/api/v1/events",
         "/api/v1/reload",
+        "/metrics",
         "/healthz",
         "/readyz",
     }

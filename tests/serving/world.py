@@ -17,6 +17,7 @@ from typing import Any
 from keyman import errors
 from keyman.clock import SystemClock
 from keyman.core.model import Secret, Stage
+from keyman.core.news import News
 from keyman.desk import Entrusted, Wish
 from keyman.errors import Error
 from keyman.providers.protocol import Lookup
@@ -85,6 +86,9 @@ class MemoryDesk:
     reports: list[tuple[str, int, str]] = field(default_factory=list)
     adopted: list[tuple[str, Entrusted, str]] = field(default_factory=list)
     puts: list[tuple[str, Secret, datetime | None, str]] = field(default_factory=list)
+    told: list[News] = field(default_factory=list)
+    forgotten: int = 0  #: how many of these the journal does not have any more
+    readings: int = 0
     trouble: BaseException | None = None  #: raised by whatever is asked next
     reported: threading.Event = field(default_factory=threading.Event)
 
@@ -152,6 +156,13 @@ class MemoryDesk:
         if self.trouble is not None:
             raise self.trouble
 
+    def news(self, seen: int, many: int) -> list[tuple[int, News]]:
+        self.readings += 1
+        return [(n, one) for n, one in enumerate(self.told, 1) if n > seen][:many]
+
+    def news_kept(self) -> tuple[int, int]:
+        return self.forgotten + 1, len(self.told)
+
 
 class World:
     """One home with an agent that can be stopped and started again."""
@@ -179,6 +190,11 @@ class World:
 
     def serve(self, name: str, version: int, **options: Any) -> None:
         self.snapshot.publish(name, version_is(name, version, **options))
+
+    def tell(self, *news: News) -> None:
+        """As the rotator does it, from a thread of its own."""
+        self.desk.told.extend(news)
+        self.agent._api.heard(news)
 
     def expire_in(self, name: str, version: int, left: timedelta) -> None:
         self.serve(name, version, expires_at=self.clock.wall + left)

@@ -110,6 +110,7 @@ class GooglePolicySection(Section):
     window: Hours | None = None
     overlap: Annotated[None, refused(_NO_OVERLAP)] = None
     max_overlap: Annotated[None, refused(_NO_OVERLAP)] = None
+    wait_for_clients: Annotated[None, refused(_NO_OVERLAP)] = None
     retire: Annotated[None, refused(_NO_RETIRING)] = None
 
 

@@ -39,6 +39,7 @@ class StaticPolicySection(Section):
     lifetime: Pointless = None
     overlap: Pointless = None
     max_overlap: Pointless = None
+    wait_for_clients: Pointless = None
     retire: Pointless = None
     window: Pointless = None
 

@@ -1,0 +1,620 @@
+"""The generation page as it is written: what is kept, what is replaced, and what is never mixed up.
+
+That clients see it, from another process, is tested in tests/test_held.py.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyman import errors
+from keyman.app import open_app
+from keyman.client.page import BEAT, COUNT, ENTRY, HEADER, MAGIC, NAME, WORD, place
+from keyman.config import Settings, load
+from keyman.core.model import Secret
+from keyman.lock import COMMAND
+from keyman.providers.protocol import Lookup
+from keyman.serving.page import FIRST_SIZE, Mark, Page, open_page
+from keyman.serving.snapshot import Answer, Handout, Snapshot
+from tests.serving import world as worlds
+from tests.serving.world import SetClock, nothing_usable, secret_of, version_is
+
+ROOT = Path(__file__).parents[2]
+ROOM = (FIRST_SIZE // WORD - HEADER) // ENTRY  # names on a page of the first size
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def opened(folder: Path, *, shared: bool = False) -> Page:
+    page = open_page(folder, shared=shared, now=now)
+    assert page is not None
+    return page
+
+
+def words_of(folder: Path) -> list[int]:
+    return list(memoryview((folder / "generation").read_bytes()).cast("Q"))
+
+
+def name_at(words: list[int], index: int) -> str:
+    at = place(index)
+    octets = b"".join(word.to_bytes(WORD, sys.byteorder) for word in words[at - NAME : at])
+    return octets.rstrip(b"\0").decode()
+
+
+def shown(page: Page, name: str, *, usable: bool = True) -> Mark:
+    mark = page.mark(name, usable=usable)
+    assert mark is not None
+    page.show(mark)
+    return mark
+
+
+# The file.
+
+
+def test_the_file_is_as_it_is_described(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        first, second = shown(page, "genai"), shown(page, "v" * 63, usable=False)
+        page.beat()
+        words = words_of(tmp_path)
+    assert (tmp_path / "generation").read_bytes()[:8] == b"keyman\0\1"
+    assert words[0] == MAGIC
+    assert abs(words[BEAT] - time.time_ns()) < 60_000_000_000
+    assert words[COUNT] == 2
+    assert (first.entry, second.entry) == (0, 1)
+    assert (name_at(words, 0), name_at(words, 1)) == ("genai", "v" * 63)
+    assert words[place(0)] == first.generation
+    assert first.generation % 2 == 0, "something may be handed out"
+    assert words[place(1)] == second.generation
+    assert second.generation % 2 == 1, "nothing may be"
+    assert set(words[3:HEADER]) == {0}
+    assert reserved(tmp_path)
+
+
+def reserved(folder: Path) -> bool:
+    """Whether the disk keeps room for all of it: there are no holes to be filled later."""
+    found = (folder / "generation").stat()
+    return found.st_blocks * 512 >= found.st_size
+
+
+def test_only_its_owner_may_look_at_it_unless_others_may_look_up(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        opened(tmp_path).close()
+        assert (tmp_path / "generation").stat().st_mode & 0o7777 == 0o600
+        opened(tmp_path, shared=True).close()
+        assert (tmp_path / "generation").stat().st_mode & 0o7777 == 0o644
+    finally:
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["generation"]
+
+
+def test_a_change_is_shown_only_when_it_is_said_so(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        first = shown(page, "genai")
+        second = page.mark("genai", usable=True)
+        assert second is not None
+        assert second.generation == first.generation + 2
+        assert words_of(tmp_path)[place(0)] == first.generation
+        page.show(second)
+        assert words_of(tmp_path)[place(0)] == second.generation
+        third = shown(page, "genai", usable=False)
+        assert third.generation == second.generation + 3
+        assert shown(page, "genai").generation == third.generation + 1
+
+
+def test_over_restarts_the_file_stays_and_counters_grow(tmp_path: Path) -> None:
+    marks: dict[str, Mark] = {}
+    inodes = set()
+    for _ in range(3):
+        with closing(opened(tmp_path)) as page:
+            for name in ("vertex", "genai", "partner"):
+                mark = shown(page, name)
+                before = marks.get(name, Mark(mark.entry, 0))
+                assert mark.entry == before.entry
+                assert mark.generation > before.generation
+                marks[name] = mark
+        inodes.add((tmp_path / "generation").stat().st_ino)
+    assert len(inodes) == 1
+    assert words_of(tmp_path)[COUNT] == 3
+
+
+def test_until_the_first_beat_nobody_serves(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        page.beat()
+    assert words_of(tmp_path)[BEAT], "as a daemon leaves it that is killed"
+    with closing(opened(tmp_path)) as page:
+        assert words_of(tmp_path)[BEAT] == 0
+        page.beat()
+        page.rest()
+        assert words_of(tmp_path)[BEAT] == 0
+
+
+def test_ten_thousand_names_each_with_a_place_of_its_own(tmp_path: Path) -> None:
+    names = [f"name-{number}" for number in range(10_000)]
+    with closing(opened(tmp_path)) as page:
+        inode = (tmp_path / "generation").stat().st_ino
+        marks = {name: shown(page, name) for name in names}
+        again = {name: shown(page, name) for name in names[::97]}
+    assert {mark.entry for mark in marks.values()} == set(range(10_000))
+    assert all(marks[name].entry == mark.entry for name, mark in again.items())
+    words = words_of(tmp_path)
+    assert [name_at(words, index) for index in range(words[COUNT])] == names
+    assert reserved(tmp_path)
+    latest = {**marks, **again}
+    assert all(words[place(mark.entry)] == mark.generation for mark in latest.values())
+    assert (tmp_path / "generation").stat().st_ino == inode
+    with closing(opened(tmp_path)) as page:
+        assert page.standing() == set(names)
+        assert page.mark("name-77", usable=True) == Mark(77, words[place(77)] + 2)
+
+
+def test_what_is_withdrawn_stays_so_and_keeps_its_place(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        mark = shown(page, "genai")
+        shown(page, "vertex")
+        page.withdraw("genai")
+        page.withdraw("genai")
+        page.withdraw("nobody")
+        words = words_of(tmp_path)
+        assert words[place(0)] == mark.generation + 3
+        assert words[COUNT] == 2
+        assert page.standing() == {"vertex"}
+        assert shown(page, "genai") == Mark(0, mark.generation + 4)
+
+
+# Files that are none of ours.
+
+
+def in_its_place(folder: Path) -> Path:
+    return folder / "generation"
+
+
+def another_program_s(page: Path) -> None:
+    page.write_bytes(b"#!/bin/sh\n" * 1000)
+
+
+def of_zeros(page: Path) -> None:
+    page.write_bytes(bytes(FIRST_SIZE))
+
+
+def cut(page: Path) -> None:
+    os.truncate(page, 100)
+
+
+def more_entries_than_room(page: Path) -> None:
+    _set(page, COUNT, ROOM + 1)
+
+
+def countless_entries(page: Path) -> None:
+    _set(page, COUNT, 2**64 - 1)
+
+
+def an_entry_without_a_name(page: Path) -> None:
+    _set(page, COUNT, 3)
+
+
+def one_name_twice(page: Path) -> None:
+    words = list(memoryview(page.read_bytes()).cast("Q"))
+    words[place(1) - NAME : place(1)] = words[place(0) - NAME : place(0)]
+    page.write_bytes(b"".join(word.to_bytes(WORD, sys.byteorder) for word in words))
+
+
+def letters_of_no_name(page: Path) -> None:
+    _set(page, HEADER, int.from_bytes(b"Gen/ai\0\0", sys.byteorder))
+
+
+def a_counter_at_its_end(page: Path) -> None:
+    _set(page, place(0), 2**64 - 2)
+
+
+def another_format(page: Path) -> None:
+    _set(page, 0, MAGIC + 1)
+
+
+def _set(page: Path, at: int, word: int) -> None:
+    with page.open("r+b") as file:
+        file.seek(at * WORD)
+        file.write(word.to_bytes(WORD, sys.byteorder))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        another_program_s,
+        of_zeros,
+        cut,
+        more_entries_than_room,
+        countless_entries,
+        an_entry_without_a_name,
+        one_name_twice,
+        letters_of_no_name,
+        a_counter_at_its_end,
+        another_format,
+    ],
+)
+def test_a_file_that_is_not_sound_is_replaced_by_another(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+        shown(page, "vertex")
+        page.beat()
+    harm(tmp_path / "generation")
+    inode = (tmp_path / "generation").stat().st_ino
+    with (
+        (tmp_path / "generation").open("rb") as before,
+        closing(opened(tmp_path)) as page,
+    ):
+        size = os.fstat(before.fileno()).st_size
+        assert (
+            size < (BEAT + 1) * WORD or before.read()[WORD : 2 * WORD] == bytes(WORD) or size < 64
+        )
+        assert os.fstat(before.fileno()).st_nlink == 0, "never changed under those who map it"
+        assert shown(page, "genai").entry == 0
+    assert (tmp_path / "generation").stat().st_ino != inode
+    assert words_of(tmp_path)[COUNT] == 1
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x" * FIRST_SIZE)
+    (tmp_path / "generation").symlink_to(precious)
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+    assert precious.read_bytes() == b"x" * FIRST_SIZE
+    assert not (tmp_path / "generation").is_symlink()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root gives files away: sudo .venv/bin/pytest tests/serving"
+)
+def test_another_users_file_is_replaced(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+    os.chown(tmp_path / "generation", 12345, -1)
+    with closing(opened(tmp_path)):
+        assert (tmp_path / "generation").stat().st_uid == 0
+        assert words_of(tmp_path)[COUNT] == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "no folder to lie in"])
+def test_where_there_can_be_no_page_there_is_none(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path if kind == "folder" else tmp_path / "missing"
+    if kind == "folder":
+        (tmp_path / "generation").mkdir()
+        (tmp_path / "generation" / "something").touch()
+    assert open_page(folder, shared=False, now=now) is None
+    assert "clients ask each time" in caplog.text
+
+
+def test_a_page_has_one_writer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two homes whose sockets lie in one folder: the second daemon does without."""
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+        assert open_page(tmp_path, shared=False, now=now) is None
+        assert "clients ask each time" in caplog.text
+        assert page.standing() == {"genai"}
+    opened(tmp_path).close()
+
+
+def test_a_name_half_written_when_the_power_went_is_written_over(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+    _set(tmp_path / "generation", place(1) - NAME, int.from_bytes(b"vert\0ex!", sys.byteorder))
+    with closing(opened(tmp_path)) as page:
+        assert page.standing() == {"genai"}
+        shown(page, "other")
+    assert name_at(words_of(tmp_path), 1) == "other"
+
+
+KILLED = """
+import itertools, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from keyman.serving.page import open_page
+page = open_page(Path(sys.argv[1]), shared=False, now=lambda: datetime.now(UTC))
+print(page.standing() == {f"name-{n}" for n in range(len(page.standing()))}, flush=True)
+for number in itertools.count(len(page.standing())):
+    page.show(page.mark(f"name-{number}", usable=True))
+    page.beat()
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_page_that_is_sound(tmp_path: Path) -> None:
+    inodes = set()
+    for pause in range(8):
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "True\n"
+            time.sleep(pause * 0.004)
+            writer.kill()
+        inodes.add((tmp_path / "generation").stat().st_ino)
+    assert len(inodes) == 1
+
+
+# A disk without room.
+
+
+def in_a_process_with_little_room(program: str, folder: Path, room: int) -> str:
+    """What it prints; its files may have so many bytes, as on a disk that is full after that."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        cwd=ROOT,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+
+
+FULL = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from keyman.serving.page import open_page
+page = open_page(Path(sys.argv[1]), shared=False, now=lambda: datetime.now(UTC))
+if page is None:
+    print("none")
+else:
+    marks = [page.mark(f"name-{n}", usable=True) for n in range(200)]
+    print(sum(mark is not None for mark in marks))
+    page.show(page.mark("name-0", usable=True))
+    page.beat()
+"""
+
+
+def test_on_a_full_disk_there_is_no_page(tmp_path: Path) -> None:
+    assert in_a_process_with_little_room(FULL, tmp_path, FIRST_SIZE - 1) == "none\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_cannot_grow_goes_on_for_the_names_that_it_has(tmp_path: Path) -> None:
+    assert in_a_process_with_little_room(FULL, tmp_path, FIRST_SIZE) == f"{ROOM}\n"
+    with closing(opened(tmp_path)) as page:
+        assert shown(page, "name-199").entry == ROOM
+
+
+# What is answered, and what the page shows.
+
+
+def generation(headers: str) -> Mark:
+    (line,) = (line for line in headers.split("\r\n") if line.startswith("keyman-generation: "))
+    index, _, number = line.partition(": ")[2].partition(".")
+    return Mark(int(index), int(number))
+
+
+def head(snapshot: Snapshot, name: str, *, plain: bool = False) -> str:
+    wire = snapshot.wire(name, plain=plain)
+    assert wire is not None
+    return wire.partition(b"\r\n\r\n")[0].decode()
+
+
+def test_every_answer_carries_the_generation_that_the_page_shows(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        for version in range(3, 9):
+            for name in ("genai", "vertex"):
+                snapshot.publish(name, version_is(name, version, previous=version - 1))
+                mark = generation(head(snapshot, name))
+                assert generation(head(snapshot, name, plain=True)) == mark
+                assert snapshot.look_up(name).headers["keyman-generation"] == "{}.{}".format(*mark)
+                assert words_of(tmp_path)[place(mark.entry)] == mark.generation
+                assert name_at(words_of(tmp_path), mark.entry) == name
+                assert mark.generation % 2 == 0
+
+
+def test_without_a_page_no_answer_carries_one() -> None:
+    snapshot = Snapshot(SetClock())
+    snapshot.publish("genai", version_is("genai", 7))
+    assert "generation" not in head(snapshot, "genai")
+    snapshot.beat()
+    snapshot.rest()
+    snapshot.withdraw("genai")
+
+
+SEVEN = version_is("genai", 7, previous=6)
+TOMORROW = SetClock().now() + timedelta(days=1)
+
+
+def seven_with(**change: Any) -> Answer:
+    """The same version, and something else about it."""
+    assert isinstance(SEVEN.current, Handout)
+    return replace(SEVEN, current=replace(SEVEN.current, **change))
+
+
+@pytest.mark.parametrize(
+    ("case", "answer", "changed"),
+    [
+        ("the same record again", SEVEN, False),
+        ("saved, and nothing changed that is answered", replace(SEVEN, revision=9), False),
+        ("a promotion", version_is("genai", 8, previous=7), True),
+        ("another place to call", seven_with(lookup=Lookup(base_url="https://else.example")), True),
+        ("another end", seven_with(expires_at=TOMORROW), True),
+        ("another secret", seven_with(secret=Secret("x")), True),
+        ("nothing usable", nothing_usable(8), True),
+        ("the previous one retired", version_is("genai", 7), True),
+    ],
+)
+def test_the_page_changes_with_what_is_answered_and_only_then(
+    tmp_path: Path, case: str, answer: Answer, changed: bool
+) -> None:
+    with closing(opened(tmp_path)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        told: list[str] = []
+        snapshot.subscribe(told.append)
+        snapshot.publish("genai", SEVEN)
+        before, finished = words_of(tmp_path), snapshot.look_up("genai")
+        snapshot.publish("genai", answer)
+        assert (words_of(tmp_path)[place(0)] > before[place(0)]) is changed
+        if not changed:
+            assert snapshot.look_up("genai") is finished, "it is not built again either"
+        assert told == ["genai"] * 2, "those who wait for an order hear of each record"
+
+
+def test_the_same_refusal_is_the_same_answer(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        snapshot.publish("genai", nothing_usable(3))
+        before = words_of(tmp_path)
+        snapshot.publish("genai", nothing_usable(4))
+        assert words_of(tmp_path) == before
+        snapshot.publish("genai", nothing_usable(5, errors.NotAdopted("another")))
+        assert words_of(tmp_path)[place(0)] == before[place(0)] + 2
+        assert before[place(0)] % 2 == 1
+
+
+def test_an_older_answer_changes_nothing(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        snapshot.publish("genai", version_is("genai", 8))
+        before = words_of(tmp_path)
+        snapshot.publish("genai", version_is("genai", 7))
+        assert words_of(tmp_path) == before
+
+
+def test_first_the_answer_then_the_page_then_those_who_wait(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Watched(Page):
+        def show(self, mark: Mark) -> None:
+            seen.append(("page", snapshot.look_up("genai").version))
+            super().show(mark)
+
+    def told(name: str) -> None:
+        mark = generation(head(snapshot, name))
+        assert words_of(tmp_path)[place(0)] == mark.generation
+        seen.append(("told", snapshot.look_up(name).version))
+
+    opened(tmp_path).close()
+    with closing(Watched(os.open(tmp_path / "generation", os.O_RDWR), now)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        snapshot.subscribe(told)
+        for version in (7, 8):
+            snapshot.publish("genai", version_is("genai", version))
+    assert seen == [("page", 7), ("told", 7), ("page", 8), ("told", 8)]
+
+
+def test_a_name_without_a_place_is_answered_all_the_same(tmp_path: Path) -> None:
+    class Full(Page):
+        def mark(self, name: str, *, usable: bool) -> Mark | None:
+            return None
+
+    opened(tmp_path).close()
+    with closing(Full(os.open(tmp_path / "generation", os.O_RDWR), now)) as page:
+        snapshot = Snapshot(SetClock(), page)
+        snapshot.publish("genai", version_is("genai", 7))
+        assert "generation" not in head(snapshot, "genai")
+        snapshot.withdraw("genai")
+
+
+def test_the_slow_way_carries_it_as_well() -> None:
+    """What is answered through the framework: another stage, a long poll, a report."""
+    with worlds.world() as here, closing(opened(here.path.parent)) as page:
+        snapshot = here.snapshot = Snapshot(here.clock, page)
+        here.desk.snapshot = snapshot
+        here.agent.stop()
+        here.start()
+        here.serve("genai", 8, previous=7)
+        mark = generation(head(snapshot, "genai"))
+        for call in (
+            ("GET", "/api/v1/secrets/genai"),
+            ("GET", "/api/v1/secrets/genai?stage=previous"),
+            ("GET", "/api/v1/secrets/genai?after=7"),
+            ("POST", "/api/v1/secrets/genai/rejected", {"version": 7}),
+        ):
+            status, headers, said = here.ask(*call)
+            assert status == 200
+            assert headers["keyman-generation"] == "{}.{}".format(*mark)
+            assert headers["cache-control"] == "no-store"
+            assert headers["etag"] == f'"{said["version"]}"'
+        here.agent.stop()
+
+
+def test_the_heart_beats_while_the_agent_serves() -> None:
+    with worlds.world() as here:
+        here.agent.stop()
+        with closing(opened(here.path.parent)) as page:
+            here.snapshot = Snapshot(here.clock, page)
+            here.start()
+            beats = {words_of(here.path.parent)[BEAT]}
+            deadline = time.monotonic() + 30
+            while len(beats) < 4 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                beats.add(words_of(here.path.parent)[BEAT])
+            assert len(beats) == 4
+            assert max(beats) <= time.time_ns()
+            here.agent.stop()
+            assert words_of(here.path.parent)[BEAT] == 0
+
+
+# The whole of keyman.
+
+CONFIG = """\
+credentials:
+  genai: {provider: static, base_url: https://api.example.com/v1}
+  partner: {provider: static, base_url: https://api.example.com/v1}
+"""
+
+
+def test_a_daemon_tells_the_holders_of_what_left_the_configuration(tmp_path: Path) -> None:
+    config, home = tmp_path / "config.yaml", tmp_path / "home"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
+
+    def settings() -> Settings:
+        return load(config, home=home, environ={})
+
+    with open_app(settings()) as app:
+        for name in ("genai", "partner"):
+            app.desk.put(name, Secret(secret_of(name, 1)), None, "test")
+        assert app.snapshot.names() == {"genai", "partner"}
+    first = words_of(home)
+    config.write_text("".join(CONFIG.splitlines(keepends=True)[:2]))
+    with open_app(settings()) as app:
+        assert app.snapshot.names() == {"genai"}
+    second = words_of(home)
+    assert second[COUNT] == 2
+    after = {name_at(second, n): second[place(n)] for n in range(2)}
+    before = {name_at(first, n): first[place(n)] for n in range(2)}
+    assert after["partner"] % 2 == 1, "nobody may go on with it"
+    assert after["genai"] % 2 == 0
+    assert after["genai"] > before["genai"], "who held it asks once"
+
+
+def test_a_command_leaves_the_page_alone(tmp_path: Path) -> None:
+    """It answers no lookups: what clients hold goes on standing in for the daemon that is away."""
+    config, home = tmp_path / "config.yaml", tmp_path / "home"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
+    settings = load(config, home=home, environ={})
+    with open_app(settings, role=COMMAND):
+        assert not (home / "generation").exists()
+    open_app(settings).close()
+    before = words_of(home)
+    with open_app(settings, role=COMMAND) as app:
+        app.desk.put("genai", Secret("x"), None, "test")
+    assert words_of(home) == before
