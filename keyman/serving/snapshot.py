@@ -242,9 +242,9 @@ class Snapshot:
     def withdraw(self, name: str) -> None:
         """Forget the name; looking it up is NotFound from now on."""
         with self._writing:
-            self._entries.pop(name, None)
             if self._page is not None:
                 self._page.withdraw(name)
+            self._entries.pop(name, None)
         self._tell(name)
 
     def beat(self) -> None:

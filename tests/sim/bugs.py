@@ -156,8 +156,8 @@ BUGS = (
             ),
             (
                 ROTATION,
-                "        if s.shares_the_current_secret(v) and not v.revoke_first:\n",
-                "        if v.stage is Stage.CURRENT and not v.revoke_first:\n",
+                "    return s.shares_the_current_secret(v) or s.wanted_for_replacement(v)\n",
+                "    return v.stage is Stage.CURRENT or s.wanted_for_replacement(v)\n",
             ),
         ),
         begin="retire#1:roll-back",
@@ -193,8 +193,8 @@ BUGS = (
         (
             (
                 ROTATION,
-                "        if s.shares_the_current_secret(v) and not v.revoke_first:\n",
-                "        if False:\n",
+                "    return s.shares_the_current_secret(v) or s.wanted_for_replacement(v)\n",
+                "    return s.wanted_for_replacement(v)\n",
             ),
         ),
     ),
