@@ -38,6 +38,7 @@ MASKS = (
     (re.escape(__version__), "<version>"),
     (r"sk-sandbox-\w{48}", "<secret>"),
     (r"hmac:[0-9a-f]{12}", "<fingerprint>"),
+    (r"kmc_[\w-]{43}", "<token>"),
     (r"ocid1\.generativeaiapikey\.[\w.-]+", "<key>"),
     (r", request [A-Za-z0-9/_-]+", ", request <request>"),
     (r"\b[0-9a-f]{32}\b", "<order>"),
