@@ -41,7 +41,7 @@ credentials:
 """
 HIT, SEEN, WARM = 0.3, 100.0, 1.3  # µs, µs, times an echo
 CALLS, ROUNDS = 100, 300  # of the socket's
-HITS, REPEATS = 20_000, 40
+HITS, REPEATS = 2_000, 400
 PROMOTIONS = 300
 
 
@@ -87,8 +87,8 @@ def _undisturbed(took: list[float]) -> float:
 
 
 def _seen(agent: subprocess.Popen[str]) -> Figure:
-    """The clock starts before the agent writes the new answer out, and stops when another process,
-    which calls `keyman.secret` all the time, has it in its hand.
+    """The clock starts at the switch, when the agent has written the new answer out and shown it,
+    and stops when another process, which calls `keyman.secret` all the time, has it in its hand.
     """
     with program("poller") as poller:
         begun, seen = _told(agent, "promote\n"), _told(poller)
@@ -182,19 +182,18 @@ def agent(home: str) -> None:
         app = stack.enter_context(open_app(load(config, home=Path(home), environ={})))
         api = Api(app.desk, app.snapshot, reload=dict, since=app.clock.now())
         serving = Agent(api, Path(home, "agent.sock"))
+        switched: list[int] = []
+        app.snapshot.subscribe(lambda _: switched.append(time.time_ns()))
         _promote(app, 1)
         serving.start()
         stack.callback(serving.stop)
         _up()
         for _ in sys.stdin:
-            _all({version: _promoted(app, version) for version in range(2, 2 + PROMOTIONS)})
-
-
-def _promoted(app: App, version: int) -> int:
-    time.sleep(0.002 + 0.001 * (version % 7))
-    begun = time.time_ns()
-    _promote(app, version)
-    return begun
+            versions = range(2, 2 + PROMOTIONS)
+            for version in versions:
+                time.sleep(0.002 + 0.001 * (version % 7))
+                _promote(app, version)
+            _all(dict(zip(versions, switched[1:], strict=True)))
 
 
 def _promote(app: App, version: int) -> None:

@@ -26,7 +26,7 @@ import pytest
 
 import keyman
 from keyman import client, errors
-from keyman.client import asking, held
+from keyman.client import connection, held
 from tests.serving import world as worlds
 from tests.serving.world import CANARY, World, nothing_usable, secret_of
 
@@ -369,7 +369,7 @@ def holds(*notes: tuple[int | None, float]) -> int | None:
         found = held.refused(("here",), unusable=True)
         if version:
             body = json.dumps({"name": "genai", "value": str(version), "version": version})
-            answer = asking.Answer(200, {}, body.encode(), 0, "here")
+            answer = connection.Answer(200, {}, body.encode(), 0, "here")
             found = held.given("genai", answer, ("here",))
         held.note("genai", found, asked_at)
     kept = held.HELD["genai"].secret

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -18,6 +20,8 @@ from keyman import client
 from keyman.client import asking, remote
 from keyman.client.held import HELD
 from keyman.errors import ConfigError
+from keyman.serving.page import open_page
+from keyman.serving.snapshot import Snapshot
 from tests.serving.tcp_world import Authority, Network, network
 from tests.serving.world import secret_of
 
@@ -84,6 +88,29 @@ def test_every_call_asks_over_one_connection(net: Network) -> None:
         assert keyman.get("genai") == secret_of("genai", version)
         assert not HELD["genai"].fresh()
     assert len(net.agent._state.connections) == 1
+
+
+def test_no_page_of_this_machine_speaks_for_an_agent_elsewhere(
+    net: Network, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one that lies where its URL would lead, were it a path."""
+    folder = tmp_path / "http:"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    page = open_page(folder, shared=False, now=lambda: datetime.now(UTC))
+    assert page is not None
+    with closing(page):
+        net.agent.stop()
+        net.snapshot = Snapshot(net.clock, page)
+        net.start()
+        say(URL=f"http://{net.host}", TOKEN_FILE=token_file(net))
+        (folder / net.host).touch()
+        for version in (8, 9):
+            net.serve("genai", version)
+            assert keyman.get("genai") == secret_of("genai", version)
+            assert not HELD["genai"].fresh()
+        assert "keyman-generation" in asking.lookup("/api/v1/secrets/genai").headers
+        net.agent.stop()
 
 
 def test_names_without_a_grant_and_names_of_nobody_are_not_found(net: Network) -> None:

@@ -14,7 +14,7 @@ import os
 from _thread import RLock
 from time import monotonic, time_ns
 
-from keyman.client.asking import not_keyman
+from keyman.client.connection import is_remote, not_keyman
 from keyman.client.page import BEAT, FRESH, mapped, place
 from keyman.errors import Error, NoUsableSecret
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, NoReturn
 
-    from keyman.client.asking import Answer
+    from keyman.client.connection import Answer
 
 FIELDS = (
     "name",
@@ -90,7 +90,7 @@ class Secret:
 
 
 class Held:
-    """One answer. Never changed once it is noted, so that it is read without a lock."""
+    """One answer. Not changed once it is noted, so that it is read without a lock."""
 
     __slots__ = (
         "answer",
@@ -156,12 +156,17 @@ def given(name: str, answer: Answer, by: tuple[str, ...]) -> Held:
     ends = held.secret.expires_at
     if ends is not None:
         held.until = int(ends.timestamp()) * 1_000_000_000
-    index, dot, generation = answer.headers.get("keyman-generation", "").partition(".")
-    if dot and _digits(index) and _digits(generation):
-        words = mapped(answer.source, int(index), name)
-        if words is not None:
-            held.words, held.at, held.generation = words, place(int(index)), int(generation)
+    if not is_remote(answer.source):
+        _find_on_the_page(held, name, answer)
     return held
+
+
+def _find_on_the_page(held: Held, name: str, answer: Answer) -> None:
+    entry, dot, generation = answer.headers.get("keyman-generation", "").partition(".")
+    if dot and _digits(entry) and _digits(generation):
+        words = mapped(answer.source, int(entry), name)
+        if words is not None:
+            held.words, held.at, held.generation = words, place(int(entry)), int(generation)
 
 
 def refused(by: tuple[str, ...], *, unusable: bool) -> Held:

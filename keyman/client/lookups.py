@@ -15,6 +15,7 @@ from time import monotonic, time_ns
 from keyman import errors
 from keyman.client import asking
 from keyman.client.asking import TIMEOUT
+from keyman.client.connection import Answer, Silent, not_keyman
 from keyman.client.held import HELD, Held, Secret, given, instead, note, refused
 from keyman.client.page import BEAT, FRESH
 
@@ -75,7 +76,7 @@ def lookup(name: str, *, stage: str = "current", timeout: float = TIMEOUT) -> di
     answer = _answered(asking.lookup(_path(name, stage), patience=timeout))
     said = answer.said()
     if not isinstance(said, dict):
-        raise asking.not_keyman()
+        raise not_keyman()
     return dict(said)
 
 
@@ -135,7 +136,7 @@ def _asked(name: str) -> Held:
         raise
     except errors.Error as error:
         held = instead(name, by, error)
-        if isinstance(error, asking.Silent):
+        if isinstance(error, Silent):
             _hung[by] = (monotonic() + HUNG_FOR, held.words[BEAT])
         return held
     if held is not None and held.answer is answer:
@@ -151,7 +152,7 @@ def _hangs(held: Held) -> bool:
     return monotonic() < until and held.words[BEAT] == beat
 
 
-def _answered(answer: asking.Answer) -> asking.Answer:
+def _answered(answer: Answer) -> Answer:
     """The answer, unless it stands for an error: that is raised."""
     if answer.status == 200:
         return answer
@@ -161,7 +162,7 @@ def _answered(answer: asking.Answer) -> asking.Answer:
         wait = answer.headers.get("retry-after", "")
         error.retry_after = float(wait) if wait.isdigit() else None
         raise
-    raise asking.not_keyman()
+    raise not_keyman()
 
 
 _paths: dict[tuple[str, str], str] = {}

@@ -240,10 +240,20 @@ def _mapped(file: int) -> tuple[mmap.mmap, memoryview[int]]:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Have the disk keep that much for us: a mapped page that it has no room for would kill us."""
+    """Have the disk keep that much for us: a mapped page that it has no room for would kill us.
+
+    Raises OSError, with the file as it was.
+    """
+    there = os.fstat(file).st_size
+    try:
+        _allocate(file, there, size)
+    except OSError:
+        os.ftruncate(file, there)  # nobody looks at what came after that
+        raise
+
+
+def _allocate(file: int, there: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
-        return
-    there = os.fstat(file).st_size
-    if os.pwrite(file, bytes(size - there), there) < size - there:
+    elif os.pwrite(file, bytes(size - there), there) < size - there:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

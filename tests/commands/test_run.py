@@ -43,6 +43,18 @@ while True:
 FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT")
 
 
+@pytest.fixture(autouse=True)
+def as_at_a_terminal() -> Iterator[None]:
+    """Whoever runs the tests in the background may have had ignored what they send."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)}
+    for one, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
 @pytest.fixture(scope="module")
 def kept(sky: Cloud) -> Iterator[Home]:
     """A home whose daemon runs and where nothing changes: one for all that only look."""

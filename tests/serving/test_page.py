@@ -133,6 +133,11 @@ def test_over_restarts_the_file_stays_and_counters_grow(tmp_path: Path) -> None:
     assert words_of(tmp_path)[COUNT] == 3
 
 
+def test_where_there_is_no_fallocate_it_grows_as_well(tmp_path: Path) -> None:
+    assert in_a_process_with_little_room(ELSEWHERE + FULL, tmp_path, 1 << 20) == "200\n"
+    assert reserved(tmp_path)
+
+
 def test_until_the_first_beat_nobody_serves(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as page:
         page.beat()
@@ -387,13 +392,25 @@ else:
 """
 
 
-def test_on_a_full_disk_there_is_no_page(tmp_path: Path) -> None:
-    assert in_a_process_with_little_room(FULL, tmp_path, FIRST_SIZE - 1) == "none\n"
+ELSEWHERE = "import os\nif hasattr(os, 'posix_fallocate'): del os.posix_fallocate\n"
+SYSTEMS = pytest.mark.parametrize("system", ["", ELSEWHERE], ids=["this one", "no fallocate"])
+
+
+@SYSTEMS
+@pytest.mark.parametrize("room", [FIRST_SIZE - 1, 100, 0])
+def test_on_a_full_disk_there_is_no_page(tmp_path: Path, system: str, room: int) -> None:
+    assert in_a_process_with_little_room(system + FULL, tmp_path, room) == "none\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_page_that_cannot_grow_goes_on_for_the_names_that_it_has(tmp_path: Path) -> None:
-    assert in_a_process_with_little_room(FULL, tmp_path, FIRST_SIZE) == f"{ROOM}\n"
+@SYSTEMS
+@pytest.mark.parametrize("more", [0, 1001])
+def test_a_page_that_cannot_grow_goes_on_for_the_names_that_it_has(
+    tmp_path: Path, system: str, more: int
+) -> None:
+    ran = in_a_process_with_little_room(system + FULL, tmp_path, FIRST_SIZE + more)
+    assert ran == f"{ROOM}\n"
+    assert (tmp_path / "generation").stat().st_size == FIRST_SIZE
     with closing(opened(tmp_path)) as page:
         assert shown(page, "name-199").entry == ROOM
 
