@@ -78,7 +78,7 @@ class Cloud:
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 class Line:
