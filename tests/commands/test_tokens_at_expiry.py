@@ -347,7 +347,8 @@ def test_the_journal_does_not_grow_with_the_tokens() -> None:
                 sizes.append(pages(place))
         assert asked(sandbox) == 400
         assert rows(place) == (1, 0)
-    assert sizes[1:] == sizes[1:2] * 3
+    # Two hundred promotions are a page of news, of which the newest 20,000 are kept.
+    assert sizes[3] - sizes[1] <= 1
 
 
 def refresh_all(app: App, names: tuple[str, ...], *, times: int) -> None:

@@ -16,6 +16,8 @@ from tests.power_cut.evidence import Evidence, Handed
 A_MOMENT = timedelta(seconds=1)  # what was sent before a person acted may land after it
 LONGEST_DELAY = timedelta(seconds=3.2)
 OVERLAP = timedelta(seconds=2.5)
+# From the time that a promotion's record bears until every lookup is answered by it.
+PUBLISHED_WITHIN = timedelta(milliseconds=100)
 
 Fate = tuple[str | None, datetime]
 
@@ -72,7 +74,7 @@ class Judge:
         asked = self.last_asked.get(secret)
         if asked is None or self._overlap is None:
             return asked and datetime.max.replace(tzinfo=asked.tzinfo)
-        return asked + self._overlap
+        return asked + self._overlap - PUBLISHED_WITHIN
 
     # I1 and I5, as clients meet them.
 
