@@ -6,6 +6,7 @@ Those that take minutes run only if they are named: `make bench ARGS=ten_thousan
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 
 from benchmarks import (
     agent,
@@ -15,7 +16,6 @@ from benchmarks import (
     rotation_cost,
     ten_thousand_tokens,
 )
-from benchmarks.figure import Figure
 
 ALL = {
     "agent": agent.figures,
@@ -24,20 +24,22 @@ ALL = {
     "daemon_weight": daemon_weight.figures,
     "command_get": command_get.figures,
 }
-BY_NAME = {"ten_thousand_tokens": ten_thousand_tokens.figures}
+EVERY = ALL | {"ten_thousand_tokens": ten_thousand_tokens.figures}
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
+    parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EVERY))
+    names = parser.parse_args().names
+    if unknown := set(names) - EVERY.keys():
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     missed = False
-    for name in names or list(ALL):
-        for figure in (ALL | BY_NAME)[name]():
+    for name in names or ALL:
+        for figure in EVERY[name]():
             print(figure.line(), flush=True)
             missed = missed or not figure.reached
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-
-
-__all__ = ["Figure"]
+    sys.exit(main())

@@ -104,7 +104,9 @@ from keyman.errors import Error
 done, given, refused = threading.Event(), {}, []
 
 def ask():
-    while not done.is_set():
+    last = False
+    while not last:  # once more after it is over: who starts late has asked, too
+        last = done.is_set()
         began = time.time()
         try:
             value = client.lookup("vertex")["value"]
