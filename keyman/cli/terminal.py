@@ -107,7 +107,7 @@ def table(heads: Sequence[str], rows: Rows, *, spare: Sequence[str] = ()) -> Non
 
 def _width(heads: Sequence[str], rows: Rows, left_out: set[str]) -> int:
     columns = [
-        max(len(head), *(len(_word(row[place])) for row in rows))
+        max([len(head), *(len(_word(row[place])) for row in rows)])
         for place, head in enumerate(heads)
         if head not in left_out
     ]

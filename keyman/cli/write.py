@@ -58,9 +58,10 @@ def _write(arguments: list[str], config: str | None) -> int:
     writer = _Writer(name, words.options, config)
     if "--watch" in words.flags:
         _end_quietly_on_sigterm()
-    writer.write(ask(name, previous=False, config=config))
+    first = ask(name, previous=False, config=config)
+    writer.write(first)
     if "--watch" in words.flags:
-        _watch(writer, config)
+        _watch(writer, first, config)
     return 0
 
 
@@ -128,11 +129,10 @@ def _file(path: str) -> RenderedFile:
     return RenderedFile(path)
 
 
-def _watch(writer: _Writer, config: str | None) -> None:
+def _watch(writer: _Writer, written: Mapping[str, object], config: str | None) -> None:
     """At each promotion, until SIGINT or SIGTERM."""
     from keyman.cli.following import answers
 
-    written = None
     for answer in answers(writer.credential, config):
         if answer != written:
             _persevere(writer, answer)

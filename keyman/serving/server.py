@@ -66,6 +66,7 @@ class Agent:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         api.metrics.door = self._gate
+        self._narrowed = self.doors.rights.narrowed
         self.doors.told = self._rights_changed
         if api.clients is not None:
             api.clients.subscribe(self.doors.admit)
@@ -206,6 +207,10 @@ class Agent:
 
     def _rights_changed(self) -> None:
         """Called in the thread that changed them."""
+        before, now = self._narrowed, self.doors.rights.narrowed
+        self._narrowed = now
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        self._api.snapshot.ask_again(changed)
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._look_again)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -238,6 +238,15 @@ class Snapshot:
         # One assignment: a reader gets the old object or the new one. Copying the whole
         # table for each name would make starting with n credentials cost n².
         self._entries[name] = finished
+
+    def ask_again(self, names: Iterable[str]) -> None:
+        """Have everybody who holds these names' answers ask once more: they may, or may not, be
+        somebody who is given them.
+        """
+        with self._writing:
+            for name in names:
+                if (entry := self._entries.get(name)) is not None:
+                    self._replace(name, entry.answer)
 
     def withdraw(self, name: str) -> None:
         """Forget the name; looking it up is NotFound from now on."""

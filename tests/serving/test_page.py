@@ -572,6 +572,24 @@ def test_the_slow_way_carries_it_as_well() -> None:
         here.agent.stop()
 
 
+def test_who_holds_a_name_asks_once_more_when_others_may_see_it() -> None:
+    with worlds.world() as here, closing(opened(here.path.parent)) as page:
+        snapshot = here.snapshot = Snapshot(here.clock, page)
+        here.agent.stop()
+        here.start()
+        here.serve("genai", 8)
+        here.serve("other", 8)
+        before = {name: generation(head(snapshot, name)) for name in ("genai", "other")}
+        here.agent.doors.narrow({"genai": [1]})
+        after = {name: generation(head(snapshot, name)) for name in ("genai", "other")}
+        assert after["genai"] != before["genai"]
+        assert after["other"] == before["other"]
+        assert words_of(here.path.parent)[place(after["genai"][0])] == after["genai"][1]
+        here.agent.doors.narrow({"genai": [1], "unknown": []})
+        assert generation(head(snapshot, "genai")) == after["genai"]
+        here.agent.stop()
+
+
 def test_the_heart_beats_while_the_agent_serves() -> None:
     with worlds.world() as here:
         here.agent.stop()

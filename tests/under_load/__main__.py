@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -161,6 +162,7 @@ def main() -> int:
     parser.add_argument("--promotions", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the clients are stopped, too
     came = run(asked.lookups, asked.kills, asked.promotions, asked.seed)
     print("\n".join([*came.broken, came.told()]))
     return 1 if came.broken else 0

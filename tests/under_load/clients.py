@@ -58,13 +58,15 @@ def after_a_fork(seen: Seen) -> None:
             seen.note(keyman.get(NAME), time.time())
             break
         _stopping.wait(PAUSE)
+    parent = os.getpid()
     child = os.fork()
     mine = Seen(seen.file.with_suffix(".child")) if child == 0 else seen
-    while not _stopping.wait(PAUSE):
+    while not _stopping.wait(PAUSE) and parent in (os.getpid(), os.getppid()):
         _many(mine)
     mine.write()
     if child == 0:
         os._exit(0)
+    os.kill(child, signal.SIGTERM)
     os.waitpid(child, 0)
 
 
