@@ -15,7 +15,7 @@ from typing import Self
 
 from keyman import errors
 from keyman.clock import Clock, SystemClock, new_id
-from keyman.config import Settings, prepare_home
+from keyman.config import DEFAULT, Settings, prepare_home
 from keyman.core.model import Credential, Secret
 from keyman.db.journal import Journal
 from keyman.desk import Desk
@@ -28,7 +28,8 @@ from keyman.rotator import Rotator
 from keyman.serving.page import Page, open_page
 from keyman.serving.snapshot import Snapshot
 from keyman.stores.memory import Memory
-from keyman.wiring import managed_by, open_the_store, secret_of
+from keyman.stores.protocol import Store
+from keyman.wiring import Stores, managed_by, secret_of
 
 log = logging.getLogger("keyman.app")
 
@@ -48,8 +49,10 @@ class App:
             self.journal = Journal.open(settings.database)
             opened.callback(self.journal.close)
             self.journal.void_leases(str(settings.home))
-            self.store = open_the_store(settings, self.journal.installation)
-            opened.callback(self.store.close)
+            self.stores = Stores(settings, self.journal.installation)
+            opened.callback(self.stores.close)
+            for name in self._in_use(settings):  # what can't be opened is told before anything runs
+                self.stores[name]
             page = self._page(settings) if role == DAEMON else None
             if page is not None:
                 opened.callback(page.close)
@@ -66,7 +69,7 @@ class App:
             changed=self._changed,
         )
         self.farewell = Farewell(
-            self.journal, self.store, self.rotator, settings.network, self._secret_of
+            self.journal, self.stores, self.rotator, settings.network, self._secret_of
         )
         self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
         self.register = Register(self.journal, self.clock)
@@ -76,6 +79,16 @@ class App:
         self._told_by: dict[str, tuple[int, float]] = {}
         self.settings = settings
         self.use(settings)
+
+    @property
+    def store(self) -> Store:
+        """The default one."""
+        return self.stores[DEFAULT]
+
+    @staticmethod
+    def _in_use(settings: Settings) -> set[str]:
+        every = settings.credentials.values()
+        return {DEFAULT, *(name for one in every for name in (one.store, *one.mirrors))}
 
     def _page(self, settings: Settings) -> Page | None:
         agent = settings.agent
@@ -128,7 +141,7 @@ class App:
 
     def take_up(self, settings: Settings) -> None:
         """Work by a changed configuration. Raises ConfigError if it needs a new start."""
-        for part in ("home", "database", "store", "agent"):
+        for part in ("home", "database", "stores", "agent"):
             if getattr(settings, part) != getattr(self.settings, part):
                 raise errors.ConfigError(
                     f"a changed `{part}` is taken up at the next start only",

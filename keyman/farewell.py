@@ -9,6 +9,7 @@ a secret that was written into the configuration itself can't be revoked any mor
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,20 +97,20 @@ class Farewell:
     def __init__(
         self,
         journal: Journal,
-        store: Store,
+        stores: Mapping[str, Store],
         rotator: Rotator,
         network: NetworkSettings,
         secret_of: SecretOf,
     ) -> None:
         self._journal = journal
-        self._store = store
+        self._stores = stores
         self._rotator = rotator
         self.network = network
         self._secret_of = secret_of
 
     def forget(self, name: str, *, revoke: bool) -> Json:
         """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet."""
-        kept = self._store.list(name)
+        kept = [store for store in self._stores.values() if store.list(name)]
         if name not in self._journal.names() and not kept:
             left = set(self._journal.names()) - set(self._rotator.managed)
             raise errors.NotFound(
@@ -117,8 +118,9 @@ class Farewell:
                 hint=f"known and not configured any more: {', '.join(sorted(left)) or 'none'}",
             )
         gone = self._revoke(name) if revoke else []
-        for _, number in self._store.list(name):
-            self._store.drop(name, number)
+        for store in kept:
+            for _, number in store.list(name):
+                store.drop(name, number)
         self._journal.forget(name)
         return {"name": name, "forgotten": True, "revoked": gone}
 

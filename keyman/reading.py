@@ -8,7 +8,8 @@ Tokens rest in nobody's store: one is minted for a `get`, and not recorded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from keyman import errors
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import (
+    DEFAULT,
     CredentialSettings,
     GoogleOptions,
     OciGenaiOptions,
@@ -38,7 +40,7 @@ from keyman.serving.snapshot import Snapshot
 from keyman.stores.memory import Memory
 from keyman.stores.protocol import Store
 from keyman.views import Json, credential_view, time_text
-from keyman.wiring import configured, how_to_get_one, managed_by, open_the_store
+from keyman.wiring import Stores, configured, how_to_get_one, managed_by
 
 if TYPE_CHECKING:
     from keyman.checkup import Finding  # and all of it when it is needed: not for a `get`
@@ -59,17 +61,9 @@ class Reader:
         self.journal = Journal.open(settings.database, migrate=False, read_only=True)
         self._opened = ExitStack()
         self._opened.callback(self.journal.close)
-        self._store: Store | None = None
+        self.stores = Stores(settings, self.journal.installation, read_only=True)
+        self._opened.callback(self.stores.close)
         self.tokens: Store = Memory()
-
-    @property
-    def store(self) -> Store:
-        """Opened when it is first asked for: who only wants to know the record needs no key."""
-        if self._store is None:
-            name = self.journal.installation
-            self._store = open_the_store(self.settings, name, read_only=True)
-            self._opened.callback(self._store.close)
-        return self._store
 
     def load(self, name: str) -> Credential:
         """The record, as last saved. Raises NotFound."""
@@ -97,7 +91,7 @@ class _NothingYet:
 
     clock: Clock = field(default_factory=SystemClock)
     journal: None = None
-    store: Store = field(default_factory=Memory)
+    stores: Mapping[str, Store] = field(default_factory=lambda: defaultdict(Memory))
     tokens: Store = field(default_factory=Memory)
 
 
@@ -266,12 +260,15 @@ def _examined(reader: Reader) -> Iterator[Finding]:
 
     settings, now = reader.settings, reader.clock.now()
     yield from checkup.of_network(settings, reader.journal.clients(), now)
-    try:
-        store = reader.store
-    except errors.StoreFailed as error:
-        yield checkup.Finding("error", "store_failed", error.message, error.hint)
-        return
-    yield from checkup.of_store(store, settings.store.kind, settings.store.key.kind)
+    for said in settings.stores.values():
+        try:
+            store = reader.stores[said.name]
+        except errors.StoreFailed as error:
+            yield checkup.Finding("error", "store_failed", error.message, error.hint)
+            if said.name == DEFAULT:
+                return
+        else:
+            yield from checkup.of_store(store, said)
     for name, one in settings.credentials.items():
         yield from checkup.of_credential(one, reader.managed(name), reader.load(name), now)
     yield from checkup.of_the_left(reader.journal.names(), settings)

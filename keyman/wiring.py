@@ -4,11 +4,13 @@ it signs in with. Opens what it is asked for; asks nobody anything.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from keyman import errors
 from keyman.clock import Clock
-from keyman.config import CredentialSettings, OpenaiOptions, Settings, StaticOptions
+from keyman.config import CredentialSettings, OpenaiOptions, Settings, StaticOptions, StoreSettings
 from keyman.config.places import look_at
 from keyman.core.health import usable
 from keyman.core.model import Secret
@@ -27,19 +29,54 @@ def configured(settings: Settings, name: str) -> CredentialSettings:
     return settings.credentials[name]
 
 
-def open_the_store(settings: Settings, installation: str, *, read_only: bool = False) -> Store:
-    """Where this configuration keeps secrets. Raises StoreFailed, ConfigError, and NotAllowed if
-    this user may not look there.
+def open_the_store(said: StoreSettings, settings: Settings, name: str, *, read_only: bool) -> Store:
+    """One of the configuration's stores, for the installation of that name.
+
+    Raises StoreFailed, ConfigError, and NotAllowed if this user may not look there.
     """
-    if settings.store.kind == "sealed-file":
-        look_at(settings.store.path)
+    if said.file:
+        look_at(said.file)
     options = {
-        **settings.store.options(),
-        "installation": installation,
+        **said.options(),
+        "installation": name,
         "home": settings.home,
         "read_only": read_only,
+        "network": settings.network,
     }
-    return open_store(settings.store.kind, options)
+    return open_store(said.kind, options)
+
+
+class Stores(Mapping[str, Store]):
+    """The stores of a configuration, by name. Each is opened when it is first asked for: who only
+    wants to know a record needs no key. Raises what `open_the_store` raises.
+    """
+
+    def __init__(self, settings: Settings, installation: str, *, read_only: bool = False) -> None:
+        self._settings = settings
+        self._installation = installation
+        self._read_only = read_only
+        self._opened: dict[str, Store] = {}
+        self._opening = threading.Lock()
+
+    def __getitem__(self, name: str) -> Store:
+        with self._opening:
+            if name not in self._opened:
+                said = self._settings.stores[name]
+                self._opened[name] = open_the_store(
+                    said, self._settings, self._installation, read_only=self._read_only
+                )
+            return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings.stores)
+
+    def __len__(self) -> int:
+        return len(self._settings.stores)
+
+    def close(self) -> None:
+        for store in self._opened.values():
+            store.close()
+        self._opened.clear()
 
 
 class Rooms(Protocol):
@@ -52,7 +89,9 @@ class Rooms(Protocol):
         """None where nothing ever ran."""
 
     @property
-    def store(self) -> Store: ...
+    def stores(self) -> Mapping[str, Store]:
+        """By their names in the configuration."""
+
     @property
     def tokens(self) -> Store:
         """Where tokens are kept: in memory, whatever the configuration says of the store."""
@@ -69,7 +108,7 @@ def managed_by(settings: Settings, one: CredentialSettings, rooms: Rooms) -> Man
         clock=rooms.clock,
         secret_of=secret_of(settings, rooms),
     )
-    return Managed(spec, provider, rooms.tokens if spec.mints else rooms.store)
+    return Managed(spec, provider, rooms.tokens if spec.mints else rooms.stores[one.store])
 
 
 def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
@@ -83,7 +122,7 @@ def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
         current = journal and journal.load(one.spec(journal.installation))[0].current
         secret = None
         if current and usable(current, rooms.clock.now()):
-            secret = rooms.store.get(name, current.number)
+            secret = rooms.stores[one.store].get(name, current.number)
         if secret is None:
             raise errors.NoUsableSecret(f"{name} has no usable secret", hint=how_to_get_one(one))
         return secret

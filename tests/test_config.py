@@ -15,6 +15,7 @@ import pytest
 from keyman.config import Settings, load
 from keyman.config.kinds import PROVIDERS
 from keyman.config.schema import FileShape, PolicySection, Section
+from keyman.config.stores import STORES
 from keyman.config.wording import keys_of, sections_of
 from keyman.config.yaml_source import read_yaml
 from keyman.core.policy import RetireBy
@@ -138,12 +139,10 @@ def test_env_and_file_bring_text_whatever_it_looks_like(home: Path) -> None:
     (home.parent / "pass").write_bytes(b"\xef\xbb\xbf[1, 2]\n")
     text = "store: {key: {kind: passphrase, passphrase: !file pass}}\nlog: {level: !env LEVEL}"
     settings = read(text, home, LEVEL="debug")
-    assert settings.store.key.passphrase is not None
-    assert settings.store.key.passphrase.reveal() == "[1, 2]"
+    assert settings.store.options()["key"]["passphrase"].reveal() == "[1, 2]"
     assert settings.log.level == "debug"
     numeric = read("store: {key: {kind: passphrase, passphrase: !env P}}", home, P="007")
-    assert numeric.store.key.passphrase is not None
-    assert numeric.store.key.passphrase.reveal() == "007"
+    assert numeric.store.options()["key"]["passphrase"].reveal() == "007"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +222,46 @@ def test_the_example_loads_and_shows_the_defaults(home: Path) -> None:
         assert getattr(example, part) == getattr(bare, part), part
 
 
+VAULT = """\
+store:
+  kind: vault
+  address: https://vault.example.com:8200
+  auth: {kind: approle, role_id: r}
+stores:
+  aws: {kind: aws-secrets-manager, region: eu-central-1}
+credentials:
+  it: {provider: static, store: aws, mirrors: [default]}
+"""
+
+
+def test_stores_are_known_by_name_and_credentials_say_which(home: Path) -> None:
+    settings = read(VAULT, home)
+    assert {name: store.kind for name, store in settings.stores.items()} == {
+        "default": "vault",
+        "aws": "aws-secrets-manager",
+    }
+    assert settings.store.options()["auth"]["role_id"] == "r"
+    assert (settings.credentials["it"].store, settings.credentials["it"].mirrors) == (
+        "aws",
+        ("default",),
+    )
+
+
+def test_a_variable_may_change_the_kind_of_store_and_the_rest_stays_written(home: Path) -> None:
+    settings = read(VAULT, home, KEYMAN__STORE__KIND="memory")
+    assert (settings.store.kind, settings.store.options()) == ("memory", {})
+
+
+def test_a_secret_of_a_store_is_not_written_where_others_read_it(home: Path) -> None:
+    text = "store: {kind: vault, address: 'https://v', auth: {token: hvs.x}}\n"
+    with pytest.raises(ConfigError, match="a secret is written out"):
+        read(text, home, 0o644)
+    token_file = "credentials: {a: {provider: google, endpoints: {token: 'https://x'}}}\n"
+    with pytest.raises(ConfigError) as refused:
+        read(token_file, home, 0o644)
+    assert not any("a secret is written out" in line for line in refused.value.problems)
+
+
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
 def test_the_example_shows_the_defaults_of_each_kind(provider: str, home: Path) -> None:
     """What it gives beyond the keys without a default is what leaving them out gives."""
@@ -266,7 +305,13 @@ def test_the_example_names_every_key_and_no_other(home: Path) -> None:
     read(text, home, 0o644)
     data: Any = read_yaml(text, "example")[0].plain()
     kinds = data.pop("credentials").values()
-    assert set(_written(data)) | {"credentials"} == set(_known(FileShape))
+    stores = [data.pop("store"), *data.pop("stores").values()]
+    named = {"credentials", "store", "stores"}
+    assert set(_written(data)) | named == set(_known(FileShape))
+    for kind, store in STORES.items():
+        written = [set(_written(one)) for one in stores if one["kind"] == kind]
+        assert not written or set(_known(store)) == set().union(*written), kind
+    assert {STORES[one["kind"]] for one in stores} == set(STORES.values())
     for provider, section in PROVIDERS.items():
         shown = [set(_written(one)) for one in kinds if one["provider"] == provider]
         # A policy with the keys of defaults.policy does not show them again.

@@ -54,8 +54,9 @@ def _folders(settings: Settings) -> dict[Path, str]:
     """Every folder that keyman writes to, once, and what for."""
     folders = {settings.home: "the home"}
     folders.setdefault(path_of(settings.database).parent, "database")
-    if settings.store.kind == "sealed-file":
-        folders.setdefault(settings.store.path.parent, "store.path")
+    for store in settings.stores.values():
+        if store.file:
+            folders.setdefault(store.file.parent, "store.path")
     folders.setdefault(settings.agent.socket.parent, "agent.socket")
     return folders
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from keyman import errors
 from keyman.checkup.finding import Finding
-from keyman.config import Settings
+from keyman.config import SealedFile, Settings, StoreSettings
 from keyman.config.places import where_to_write
 from keyman.stores.protocol import Store
 
@@ -24,7 +24,7 @@ def of_sqlite(version: tuple[int, ...]) -> Iterator[Finding]:
         )
 
 
-def of_store(store: Store, kind: str, key_kind: str) -> Iterator[Finding]:
+def of_store(store: Store, said: StoreSettings) -> Iterator[Finding]:
     """Does it answer, and what does it protect against?"""
     try:
         store.list()
@@ -35,10 +35,10 @@ def of_store(store: Store, kind: str, key_kind: str) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "store_forgets",
-            f"the store {kind!r} forgets every secret when keyman stops",
+            f"the store {said.kind!r} forgets every secret when keyman stops",
             "every start fills the standby slots anew; sealed-file and keyring keep them",
         )
-    if kind == "sealed-file" and key_kind == "file":
+    if isinstance(said.place, SealedFile) and said.place.key.kind == "file":
         yield Finding(
             "info",
             "key_beside_store",

@@ -6,10 +6,13 @@ yaml_source    YAML to that tree
 environment    !env, !file and KEYMAN__… variables
 schema         the shape of the file: keys, types, defaults
 kinds          what credentials of each provider add to that, and what it amounts to
+stores         what stores of each kind add to it
+signing_in     what both need to enter Oracle's cloud
 assembly       from checked sections to settings; sections weighed against each other
 wording        what is wrong with a shape, in our words
 loading        all of the above in order
 settings       what the rest of keyman sees
+store_settings the same, of stores
 places         where configuration and state lie, and whose they must be
 """
 
@@ -25,7 +28,6 @@ from keyman.config.settings import (
     Listen,
     LogSettings,
     NetworkSettings,
-    OciAuth,
     OciGenaiOptions,
     OciVerify,
     OpenaiOptions,
@@ -33,13 +35,13 @@ from keyman.config.settings import (
     Options,
     Settings,
     StaticOptions,
-    StoreKey,
-    StoreSettings,
     TlsFiles,
     spec_of,
 )
+from keyman.config.store_settings import DEFAULT, OciAuth, SealedFile, StoreKey, StoreSettings
 
 __all__ = [
+    "DEFAULT",
     "AgentSettings",
     "CredentialSettings",
     "EnvNames",
@@ -55,6 +57,7 @@ __all__ = [
     "OpenaiOptions",
     "OpenaiVerify",
     "Options",
+    "SealedFile",
     "Settings",
     "StaticOptions",
     "StoreKey",

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from keyman.config import places, values
 from keyman.config.places import Anchor
-from keyman.config.schema import AgentSection, CredentialSection, FileShape, StoreSection
+from keyman.config.schema import AgentSection, CredentialSection, FileShape
 from keyman.config.settings import (
     AgentSettings,
     CredentialSettings,
@@ -27,10 +27,9 @@ from keyman.config.settings import (
     Options,
     Settings,
     StaticOptions,
-    StoreKey,
-    StoreSettings,
     TlsFiles,
 )
+from keyman.config.store_settings import StoreSettings
 from keyman.core.policy import Policy, Retry
 
 SOCKET_LIMIT = 100  # bytes; the kernel's own limit is 104 or 108
@@ -41,26 +40,26 @@ Said = list[tuple[tuple[str, ...], str]]
 
 def settings(
     shape: FileShape,
+    stores: Mapping[str, StoreSettings],
     credentials: Mapping[str, CredentialSettings],
     anchor: Anchor,
     source: Path | None,
 ) -> tuple[Settings, Said]:
     database, said = _database(shape.database, anchor)
-    store, more = _store(shape.store, anchor)
-    agent, still_more = _agent(shape.agent, anchor)
+    agent, more = _agent(shape.agent, anchor)
     bundle = shape.network.ca_bundle
     built = Settings(
         home=anchor.home,
         source=source,
         database=database,
-        store=store,
+        stores=MappingProxyType(dict(stores)),
         agent=agent,
         network=NetworkSettings(shape.network.proxy, anchor.path(bundle) if bundle else None),
         log=LogSettings(shape.log.level, shape.log.format),
         defaults=default_policy(shape),
         credentials=MappingProxyType(dict(credentials)),
     )
-    return built, said + more + still_more
+    return built, said + more
 
 
 def _database(written: str, anchor: Anchor) -> tuple[str, Said]:
@@ -75,24 +74,6 @@ def _database(written: str, anchor: Anchor) -> tuple[str, Said]:
     path = str(anchor.path(rest))
     # SQLAlchemy would take the rest for options of the connection.
     return wrong("the path must not contain ?") if "?" in path else (_SQLITE + path, [])
-
-
-def _store(section: StoreSection, anchor: Anchor) -> tuple[StoreSettings, Said]:
-    key = section.key
-    said: Said = []
-    if key.kind == "passphrase" and key.passphrase is None:
-        said = [(("store", "key"), "passphrase is required (best as !file or !env)")]
-    store_key = StoreKey(
-        key.kind,
-        anchor.path(key.path),
-        passphrase=key.passphrase,
-        name=key.name,
-        variable=key.variable,
-        backend=key.backend,
-        service=key.service,
-    )
-    path = anchor.path(section.path)
-    return StoreSettings(section.kind, path, store_key, section.backend, section.service), said
 
 
 def _agent(section: AgentSection, anchor: Anchor) -> tuple[AgentSettings, Said]:
@@ -150,7 +131,31 @@ def credential(
 ) -> CredentialSettings:
     env = EnvNames(section.env.key, section.env.base_url)
     options = section.options(anchor)
-    return CredentialSettings(name, section.provider, policy, options, env, section.allow_uids)
+    return CredentialSettings(
+        name,
+        section.provider,
+        policy,
+        options,
+        env,
+        section.allow_uids,
+        section.store,
+        section.mirrors,
+    )
+
+
+def resting(credentials: Mapping[str, CredentialSettings], names: Collection[str]) -> Said:
+    """What is wrong with where credentials rest. `names` are those of all stores."""
+    said: Said = []
+    for one in credentials.values():
+        for key, stores in (("store", (one.store,)), ("mirrors", one.mirrors)):
+            for unknown in sorted(set(stores) - set(names)):
+                near = get_close_matches(unknown, list(names), n=1)
+                text = "no store has this name" + (f" (did you mean {near[0]}?)" if near else "")
+                said.append((("credentials", one.name, key), text))
+        if one.store in one.mirrors:
+            text = "names the store itself: a mirror is another place"
+            said.append((("credentials", one.name, "mirrors"), text))
+    return said
 
 
 def references(credentials: Mapping[str, CredentialSettings], names: Collection[str]) -> Said:

@@ -8,7 +8,7 @@ mend; only what can't be parsed at all ends it early. Whatever goes wrong is a C
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,8 +16,11 @@ from pydantic import ValidationError
 
 from keyman.config import assembly, environment, places, values
 from keyman.config.kinds import PROVIDERS
-from keyman.config.schema import CredentialSection, FileShape, Section
+from keyman.config.schema import FileShape, Section, StoreSection
 from keyman.config.settings import CredentialSettings, Settings
+from keyman.config.store_settings import DEFAULT, StoreSettings
+from keyman.config.stores import STORES, USUAL
+from keyman.config.stores.local import LocalSection
 from keyman.config.tree import Node, Problem, dotted, shown
 from keyman.config.tree import Path as Keys
 from keyman.config.wording import keys_of, one_of, unknown_key, words
@@ -26,7 +29,7 @@ from keyman.core.policy import Policy
 from keyman.errors import ConfigError
 
 PROBLEMS_SHOWN = 100
-SECRET_KEYS = ("passphrase", "admin_key")
+SECRET_KEYS = ("passphrase", "admin_key", "secret_id")
 
 Shape = TypeVar("Shape", bound=Section)
 
@@ -68,8 +71,15 @@ def _exposed(top: Node) -> list[Problem]:
     return [
         Problem(node.where, dotted(path), said)
         for path, node in top.leaves()
-        if path and path[-1] in SECRET_KEYS and node.literal and node.value is not None
+        if _secret(top, path) and node.literal and node.value is not None
     ]
+
+
+def _secret(top: Node, path: Keys) -> bool:
+    """Whether what stands there is one. The `token` of other sections is a path or an address."""
+    if path[-2:] == ("auth", "token"):
+        return top.nearest((*path[:-2], "kind")).value == "vault"
+    return bool(path) and path[-1] in SECRET_KEYS
 
 
 def _all(problems: Iterable[Problem], path: Path | None) -> ConfigError:
@@ -101,29 +111,68 @@ class _Reading:
         if shape is None:
             return None
         usual = None if "defaults" in broken else assembly.default_policy(shape)
-        found = [self.credential(name, node, usual, anchor) for name, node in self.listed()]
+        stores = self.stores(anchor)
+        listed = self.listed("credentials")
+        found = [self.credential(name, node, usual, anchor) for name, node in listed]
         if not found and usual:
             self.say_all(("defaults", "policy"), usual.problems())
         credentials = {credential.name: credential for credential in found if credential}
-        for path, text in assembly.references(credentials, dict(self.listed())):
+        for path, text in assembly.references(credentials, dict(listed)):
+            self.say(path, text)
+        for path, text in assembly.resting(credentials, {DEFAULT, *dict(self.listed("stores"))}):
             self.say(path, text)
         if "agent" not in broken:
             for path, text in assembly.strangers(credentials, shape.agent.allow_uids):
                 self.say(path, text)
-        settings, said = assembly.settings(shape, credentials, anchor, source)
+        settings, said = assembly.settings(shape, stores, credentials, anchor, source)
         for path, text in said:
             if path[0] not in broken:
                 self.say(path, text)
         return settings
 
-    def listed(self) -> list[tuple[str, Node]]:
-        node = self.top.nearest(("credentials",))
+    def listed(self, part: str) -> list[tuple[str, Node]]:
+        """The entries of `credentials` or `stores`."""
+        node = self.top.nearest((part,))
         if node is self.top or node.value is None:
             return []
         if not isinstance(node.value, dict):
-            self.say(("credentials",), "must be a mapping of names to credentials")
+            self.say((part,), f"must be a mapping of names to {part}")
             return []
         return list(node.value.items())
+
+    def stores(self, anchor: places.Anchor) -> dict[str, StoreSettings]:
+        """By name; the usual one where nothing, or nothing readable, is said of `store`."""
+        node = self.top.nearest(("store",))
+        node = Node(self.top.where, {}) if node is self.top else node
+        usual = StoreSettings(DEFAULT, USUAL, LocalSection().place(anchor))
+        written = self.store(DEFAULT, ("store",), node, anchor) if node.value is not None else None
+        found = {DEFAULT: written or usual}
+        for name, entry in self.listed("stores"):
+            path = ("stores", name)
+            if not values.NAME.fullmatch(name) or name == DEFAULT:
+                text = f"a name is 1 to 63 of a-z, 0-9, - and _, and not {DEFAULT}: that is `store`"
+                self.say(path, text)
+            elif made := self.store(name, path, entry, anchor):
+                found[name] = made
+        return found
+
+    def store(
+        self, name: str, path: Keys, node: Node, anchor: places.Anchor
+    ) -> StoreSettings | None:
+        section: type[StoreSection] | None
+        if path == ("store",) and isinstance(node.value, dict) and "kind" not in node.value:
+            section = STORES[USUAL]
+        else:
+            section = self.section(path, node, "kind", STORES)
+        if section and not node.nearest(("kind",)).where.line:
+            node = _fitting(node, section)
+        shape, broken = self.shape(section, path, node) if section else (None, set())
+        if shape is None:
+            return None
+        for wrong in shape.contradictions():
+            if not broken.intersection(wrong.about):
+                self.say((*path, *wrong.at), wrong.text)
+        return StoreSettings(name, shape.kind, shape.place(anchor))
 
     def credential(
         self, name: str, node: Node, usual: Policy | None, anchor: places.Anchor
@@ -131,7 +180,7 @@ class _Reading:
         path = ("credentials", name)
         if not values.NAME.fullmatch(name):
             self.say(path, "a name is 1 to 63 of a-z, 0-9, - and _, beginning with a-z or 0-9")
-        section = self.section(path, node)
+        section = self.section(path, node, "provider", PROVIDERS)
         shape, broken = self.shape(section, path, node) if section else (None, set())
         if shape is None:
             return None
@@ -144,22 +193,24 @@ class _Reading:
                 self.say((*path, *wrong.at), wrong.text)
         return assembly.credential(name, shape, policy, anchor)
 
-    def section(self, path: Keys, node: Node) -> type[CredentialSection] | None:
-        """The section that fits the provider named."""
+    def section(
+        self, path: Keys, node: Node, key: str, kinds: Mapping[str, type[Shape]]
+    ) -> type[Shape] | None:
+        """The section that fits the kind named."""
         if not isinstance(node.value, dict):
-            self.say(path, "must be a mapping with at least `provider`")
+            self.say(path, f"must be a mapping with at least `{key}`")
             return None
-        named = node.nearest(("provider",))
+        named = node.nearest((key,))
         kind = None if named is node else named.value
-        if isinstance(kind, str) and kind in PROVIDERS:
-            return PROVIDERS[kind]
+        if isinstance(kind, str) and kind in kinds:
+            return kinds[kind]
         if named is node:
-            self.say(path, "provider is required")
+            self.say(path, f"{key} is required")
         else:
-            self.say((*path, "provider"), one_of(PROVIDERS, kind))
-        for key in node.value:
-            if not any(key in keys_of(section) for section in PROVIDERS.values()):
-                self.say((*path, key), unknown_key(key, PROVIDERS.values()))
+            self.say((*path, key), one_of(kinds, kind))
+        for other in node.value:
+            if not any(other in keys_of(section) for section in kinds.values()):
+                self.say((*path, other), unknown_key(other, kinds.values()))
         return None
 
     def shape(self, section: type[Shape], path: Keys, node: Node) -> tuple[Shape | None, set[str]]:
@@ -192,6 +243,13 @@ class _Reading:
         node = self.top.nearest(path)
         if not node.failed:
             self.problems.append(Problem(node.where, dotted(path), text))
+
+
+def _fitting(node: Node, section: type[StoreSection]) -> Node:
+    """A store whose kind a variable changed, without what was written for the kind before."""
+    assert isinstance(node.value, dict)
+    others = {key for other in STORES.values() for key in keys_of(other)} - keys_of(section).keys()
+    return replace(node, value={k: v for k, v in node.value.items() if k not in others})
 
 
 def _leave_out(data: object, path: Keys) -> None:

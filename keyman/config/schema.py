@@ -3,7 +3,7 @@
 These models exist between reading and `settings.py`; nobody else sees them. Scalars arrive as
 text (or None for null), so a type alone decides how one is read. A key that a later version
 brings is known here, and anything but null in it is refused. What the credentials of each
-provider add lies in `kinds/`, one file each.
+provider add lies in `kinds/`, what each kind of store needs in `stores/`, one file each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pydantic import (
 from keyman.config import values
 from keyman.config.places import Anchor
 from keyman.config.settings import Options
+from keyman.config.store_settings import DEFAULT, StorePlace
 from keyman.core.model import Secret
 from keyman.core.policy import Policy, RetireBy, Verification, Window
 
@@ -57,15 +58,6 @@ def refused(why: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _known(later: tuple[str, ...]) -> BeforeValidator:
-    def read(raw: object) -> object:
-        if raw in later:
-            raise ValueError(NOT_YET)
-        return raw
-
-    return BeforeValidator(read)
-
-
 def distinct(listed: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(listed)) != len(listed):
         raise ValueError("must not name the same thing twice")
@@ -87,6 +79,7 @@ Hours = Annotated[Window, scalar(values.window)]
 Url = Annotated[str, scalar(values.url)]
 Variable = Annotated[str, scalar(values.variable)]
 Later = Annotated[None, BeforeValidator(_later)]
+StoreName = Annotated[str, scalar(values.store)]
 Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 
 
@@ -103,28 +96,25 @@ class Section(BaseModel):
         return {} if raw is None else raw
 
 
-Backend = Literal["secret-service", "macos", "windows", "kwallet"]
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Keys of one credential that do not go together."""
 
-
-class StoreKeySection(Section):
-    kind: Literal["file", "keyring", "passphrase", "systemd-credential", "env"] = "file"
-    path: Text = "{home}/store.key"
-    passphrase: SecretText | None = None
-    name: Annotated[str, scalar(values.credential)] | None = None
-    variable: Variable | None = None
-    backend: Backend | None = None
-    service: Text | None = None
+    about: tuple[str, ...]  #: not said if one of these could not be read
+    text: str
+    at: tuple[str, ...] = ()
 
 
 class StoreSection(Section):
-    kind: Annotated[
-        Literal["sealed-file", "keyring", "memory"],
-        _known(("vault", "oci-vault", "aws-secrets-manager")),
-    ] = "sealed-file"
-    path: Text = "{home}/secrets.db"
-    backend: Backend | None = None
-    service: Text | None = None
-    key: StoreKeySection = StoreKeySection()
+    """A store of any kind. The keys that its kind needs are its own."""
+
+    kind: str
+
+    def place(self, anchor: Anchor) -> StorePlace:
+        raise NotImplementedError
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        yield from ()
 
 
 class TlsSection(Section):
@@ -188,15 +178,6 @@ class EnvSection(Section):
     base_url: Variable = "OPENAI_BASE_URL"
 
 
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Keys of one credential that do not go together."""
-
-    about: tuple[str, ...]  #: not said if one of these could not be read
-    text: str
-    at: tuple[str, ...] = ()
-
-
 class VerifySection(Section):
     """How a new secret must prove itself."""
 
@@ -220,6 +201,8 @@ class CredentialSection(Section):
     provider: str
     env: EnvSection = EnvSection()
     allow_uids: Uids | None = None
+    store: StoreName = DEFAULT
+    mirrors: Annotated[tuple[StoreName, ...], AfterValidator(distinct)] = ()
 
     def over(self, usual: Policy) -> Policy:
         """The credential's policy, where `usual` is what `defaults` say."""
@@ -239,10 +222,11 @@ class CredentialSection(Section):
 
 
 class FileShape(Section):
-    """The whole file. Each credential is read by the section of its provider."""
+    """The whole file. Each store and credential is read by the section of its kind."""
 
     database: Text = "sqlite:///{home}/keyman.db"
-    store: StoreSection = StoreSection()
+    store: Any = None
+    stores: Any = None
     agent: AgentSection = AgentSection()
     network: NetworkSection = NetworkSection()
     log: LogSection = LogSection()

@@ -7,41 +7,15 @@ Secrets among them are `Secret`, so that settings may be printed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import TypedDict
 
+from keyman.config.store_settings import DEFAULT, OciAuth, StoreSettings
 from keyman.core.model import Secret, Spec
 from keyman.core.policy import Policy
-
-
-@dataclass(frozen=True, slots=True)
-class StoreKey:
-    """Where the key comes from under which a sealed file is sealed."""
-
-    kind: str  #: file | keyring | passphrase | systemd-credential | env
-    path: Path  #: for kinds file and passphrase
-    passphrase: Secret | None = None  #: for kind passphrase, and there always set
-    name: str | None = None  #: for kind systemd-credential; this and the rest: None is the usual
-    variable: str | None = None  #: for kind env
-    backend: str | None = None  #: for kind keyring
-    service: str | None = None  #: for kind keyring
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    kind: str  #: sealed-file | keyring | memory
-    path: Path  #: for kind sealed-file
-    key: StoreKey  #: for kind sealed-file
-    backend: str | None = None  #: for kind keyring: which one; None for the platform's own
-    service: str | None = None  #: for kind keyring
-
-    def options(self) -> dict[str, Any]:
-        """All but the kind, by the names of the file, as the stores take them."""
-        key = {item.name: getattr(self.key, item.name) for item in fields(self.key)}
-        return {"path": self.path, "backend": self.backend, "service": self.service, "key": key}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +72,6 @@ class Traits(TypedDict, total=False):
     probes: bool
     revokes: bool
     expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class OciAuth:
-    """How keyman itself signs in to Oracle's control plane."""
-
-    kind: str  #: config-file | session-token | instance-principal | resource-principal | …
-    file: Path  #: the SDK's configuration file, for the first two kinds
-    profile: str = "DEFAULT"
-    token: Path | None = None  #: session token; None: where the profile says
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +189,8 @@ class CredentialSettings:
     options: Options
     env: EnvNames
     allow_uids: tuple[int, ...] | None = None  #: of the agent's, who may look it up; None: all
+    store: str = DEFAULT  #: where its secrets rest
+    mirrors: tuple[str, ...] = ()  #: stores that hold what may be used of it as well
 
     def spec(self, installation: str) -> Spec:
         """What the core needs to know of it, in the name of this installation."""
@@ -247,7 +213,7 @@ class Settings:
     home: Path
     source: Path | None  #: the file that was read
     database: str  #: an SQLAlchemy address
-    store: StoreSettings
+    stores: Mapping[str, StoreSettings]  #: by name; `store` is always there
     agent: AgentSettings
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
@@ -255,6 +221,11 @@ class Settings:
     credentials: Mapping[str, CredentialSettings] = field(
         default_factory=lambda: MappingProxyType({})
     )
+
+    @property
+    def store(self) -> StoreSettings:
+        """Where the secrets of credentials rest that say nothing of it."""
+        return self.stores[DEFAULT]
 
     @property
     def allow_uids(self) -> dict[str, tuple[int, ...]]:

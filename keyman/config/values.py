@@ -227,6 +227,7 @@ def matching(pattern: str, wanted: str) -> Callable[[str], str]:
 
 
 name = matching(NAME.pattern, "must be the name of a credential")
+store = matching(NAME.pattern, "must be the name of a store: `default`, or one of `stores`")
 slot = matching(SLOT.pattern, "must be letters, digits, - and _, beginning with a letter or _")
 variable = matching(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "must be the name of an environment variable")
 credential = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", "must be a systemd credential's name")
@@ -261,3 +262,11 @@ project_id = matching(r"proj_[A-Za-z0-9_-]{1,100}", "must be a project's id (pro
 service_account_id = matching(
     r"[A-Za-z][A-Za-z0-9_-]{0,127}", "must be a service account's id (svc_acct_…)"
 )
+
+vault_path = matching(
+    r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,7}", "must be a path such as team/keyman"
+)
+vault_id = matching(r"ocid1\.vault" + _OCID_REST, "must be an OCID (ocid1.vault.…)")
+master_key_id = matching(r"ocid1\.key" + _OCID_REST, "must be an OCID (ocid1.key.…)")
+secret_prefix = matching(r"[A-Za-z0-9_.-]{1,100}", "must be letters, digits, -, _ and .")
+secret_path = matching(r"[A-Za-z0-9/_+=.@-]{1,200}", "must be letters, digits and /_+=.@-")

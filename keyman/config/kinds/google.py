@@ -29,6 +29,7 @@ from keyman.config.schema import (
     some,
 )
 from keyman.config.settings import GoogleEndpoints, GoogleOptions, GoogleSource
+from keyman.config.store_settings import DEFAULT
 from keyman.core.policy import Policy, RetireBy, Verification
 
 LIFE = timedelta(hours=1)
@@ -189,6 +190,9 @@ class GoogleSection(CredentialSection):
         )
 
     def contradictions(self) -> Iterator[Contradiction]:
+        if self.store != DEFAULT or self.mirrors:
+            text = "google's tokens rest in memory only: no store holds what lives an hour"
+            yield Contradiction(("store", "mirrors"), text)
         if self.base_url is None and not self.project:
             text = "project is required (unless base_url is given)"
             yield Contradiction(("project", "base_url"), text)

@@ -16,32 +16,18 @@ from keyman.config.schema import (
     CredentialSection,
     Duration,
     PolicySection,
-    Section,
-    Text,
     Url,
     VerifySection,
     scalar,
     some,
 )
-from keyman.config.settings import OciAuth, OciGenaiOptions, OciVerify
+from keyman.config.settings import OciGenaiOptions, OciVerify
+from keyman.config.signing_in import OciAuthSection
 from keyman.core.policy import Policy
 
 INFERENCE = "https://inference.generativeai.{region}.oci.oraclecloud.com/20231130/actions/v1"
 
 Slot = Annotated[str, scalar(values.slot)]
-
-
-class AuthSection(Section):
-    kind: Literal[
-        "config-file",
-        "session-token",
-        "instance-principal",
-        "resource-principal",
-        "oke-workload",
-    ] = "config-file"
-    file: Text = "~/.oci/config"
-    profile: Annotated[str, scalar(values.profile)] = "DEFAULT"
-    token: Text | None = None
 
 
 class OciVerifySection(VerifySection):
@@ -54,7 +40,7 @@ class OciGenaiSection(CredentialSection):
     compartment_id: Annotated[str, scalar(values.compartment_id)] | None = None
     api_key_id: Annotated[str, scalar(values.api_key_id)] | None = None
     slots: Annotated[tuple[Slot, ...], AfterValidator(some)] = ("key-one", "key-two")
-    auth: AuthSection = AuthSection()
+    auth: OciAuthSection = OciAuthSection()
     endpoint: Url | None = None
     base_url: Url | None = None
     verify: OciVerifySection = OciVerifySection()
@@ -71,17 +57,12 @@ class OciGenaiSection(CredentialSection):
             compartment_id=self.compartment_id,
             api_key_id=self.api_key_id,
             slots=self.slots,
-            auth=self._auth(anchor),
+            auth=self.auth.auth(anchor),
             endpoint=self.endpoint,
             base_url=self.base_url or INFERENCE.format(region=self.region),
             verify=OciVerify(verify.model, verify.successes, verify.every, verify.within),
             late_after=self.late_after,
         )
-
-    def _auth(self, anchor: Anchor) -> OciAuth:
-        auth = self.auth
-        token = anchor.path(auth.token) if auth.token else None
-        return OciAuth(auth.kind, anchor.path(auth.file), auth.profile, token)
 
     def contradictions(self) -> Iterator[Contradiction]:
         if self.region is None and not (self.endpoint and self.base_url):
