@@ -59,7 +59,7 @@ COMPILE = env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS
 lock: | $(UV)  ## write requirements/*.lock from pyproject.toml (ARGS=--upgrade)
 	$(COMPILE) --group tools -o requirements/tools.lock
 	$(COMPILE) --extra daemon --group build pyproject.toml -o requirements/daemon.lock
-	$(COMPILE) --extra daemon --group test -c requirements/daemon.lock pyproject.toml -o requirements/test.lock
+	$(COMPILE) --extra daemon --extra vault --extra aws --group test -c requirements/daemon.lock pyproject.toml -o requirements/test.lock
 	@! grep -n '://' requirements/*.lock
 
 clean:  ## remove what make and the tools have made
