@@ -7,7 +7,7 @@ SecretDamaged if one secret can never be read again though the store is in order
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from keyman.core.model import Secret
 
@@ -28,3 +28,16 @@ class Store(Protocol):
         """The addresses in use, sorted."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Pointing(Store, Protocol):
+    """A store that itself has a current secret, for those who read it without knowing keyman."""
+
+    def point(self, name: str, number: int | None) -> None:
+        """Have direct readers get this version, which is stored; with None, none at all.
+        Harmless if they do already.
+        """
+
+    def pointed(self, name: str) -> int | None:
+        """Which version direct readers get; None if none."""
