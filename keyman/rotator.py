@@ -116,8 +116,9 @@ class Rotator:
         managed = self._managed(name)
         lease = self._lease(name)
         taken, most = 0, STEPS_PER_TURN
+        last: Record | None = None
         while taken < most:
-            credential, observed = self._load(managed, lease)
+            credential, observed = self._load(managed, lease, last)
             if taken == 0:  # after long trouble there may be something to be done about each
                 most += STEPS_PER_VERSION * len(credential.versions)
             taken += 1
@@ -127,18 +128,28 @@ class Rotator:
                 self.meter.turned(self.clock.now())
                 return step
             try:
-                self._take(managed, lease, credential, observed, step)
+                last = self._take(managed, lease, credential, observed, step)
             except errors.Conflict:
                 # An order came in meanwhile: decide again. If it was the lease that ran out while
                 # a call hung, it is taken anew, or somebody else drives by now.
                 # And if it left the configuration, its turn ends here with NotFound.
                 managed, lease = self._managed(name), self._lease(name)
+                last = None
         # Unreachable unless a rule and its transition disagree: rest rather than spin.
         return Wait(self.clock.now() + LEASE_LASTS / 4, f"no rest after {taken} steps")
 
-    def _load(self, managed: Managed, lease: Lease) -> tuple[Credential, Observed | None]:
-        """The record, taken over first if its last owner was another process."""
-        credential, observed = self.journal.load(managed.spec)
+    def _load(
+        self, managed: Managed, lease: Lease, last: Record | None
+    ) -> tuple[Credential, Observed | None]:
+        """The record, taken over first if its last owner was another process.
+
+        What this turn saved last needs no reading: somebody's wish that came since lets the next
+        save fail, as one does that comes while a step is taken.
+        """
+        if last is not None and last.credential.spec is managed.spec:
+            credential, observed = last.credential, last.observed
+        else:
+            credential, observed = self.journal.load(managed.spec)
         lost = self._unanswered.get(credential.name)
         if lost is not None:
             credential = replace(credential, unanswered_at=lost, doubt_at=lost)
@@ -185,7 +196,8 @@ class Rotator:
         credential: Credential,
         observed: Observed | None,
         step: Step,
-    ) -> None:
+    ) -> Record:
+        """Do it and save; returns the record as a load would give it now."""
         log.debug("%s: %s", credential.name, name_of(step))
         try:
             with self._timed(managed, step):
@@ -200,6 +212,7 @@ class Rotator:
         saved = self._save(lease, Record(credential, observed), after, seen, events)
         self._tell(credential, saved, step)
         self._unanswered.pop(after.name, None)
+        return Record(replace(saved, orders=tuple(o for o in saved.orders if o.open)), seen)
 
     def _timed(self, managed: Managed, step: Step) -> AbstractContextManager[None]:
         if not isinstance(step, ASKING):

@@ -50,9 +50,11 @@ class Picture:
         """The provider's objects that matter now, the home first."""
         found = [self.c.key_id] if self.c.key_id else []
         for v in self.versions:
+            if v.handle in found:
+                continue
             to_destroy = (v.compromised and v.revoked_at is None) or self.left_over(v)
             matters = v.stage not in (Stage.RETIRED, Stage.REVOKED) or to_destroy
-            if matters and v.handle and v.handle not in found:
+            if matters and v.handle:
                 found.append(v.handle)
         return tuple(found)
 
@@ -68,9 +70,10 @@ class Picture:
 
     @property
     def must_look(self) -> bool:
-        if not self.spec.observes or not self.handles:
+        handles = self.handles if self.spec.observes else ()
+        if not handles:
             return False
-        if self.o is None or any(self.o.key(handle) is None for handle in self.handles):
+        if self.o is None or any(self.o.key(handle) is None for handle in handles):
             return True
         return not self.o.at <= self.now < self.looks_again_at(self.o.at)
 

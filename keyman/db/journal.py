@@ -41,6 +41,8 @@ class Journal:
         self._read_only = read_only
         # Each record as last loaded or saved here, so that a save writes only what changed.
         self._known: dict[str, Credential] = {}
+        # Their versions' rows as last read, since most of them never change again.
+        self._met: dict[str, records.Met] = {}
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True, read_only: bool = False) -> Self:
@@ -77,8 +79,9 @@ class Journal:
         One that was never saved has revision 0. ConfigError if another provider recorded it.
         """
         with self._reading() as connection:
-            credential, observed = records.read(connection, spec)
-        self._known[spec.name] = credential
+            met = self._met.pop(spec.name, {})  # whoever loads it at the same time starts afresh
+            credential, observed = records.read(connection, spec, met)
+        self._known[spec.name], self._met[spec.name] = credential, met
         return credential, observed
 
     def save(
@@ -127,6 +130,7 @@ class Journal:
             records.forget(connection, name)
             meta.remember(connection, name, None)
         self._known.pop(name, None)
+        self._met.pop(name, None)
 
     def whereabouts(self, name: str) -> str | None:
         """What was last remembered of the credential's provider; None if nothing was."""

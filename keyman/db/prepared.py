@@ -7,7 +7,7 @@ needs one or two. Values still pass through the columns' types, and only as boun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -43,14 +43,14 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What a SELECT finds, column by name, converted by the columns' types."""
-        found = self.run(connection, values).fetchall()
-        return [
-            {
-                name: convert(value) if convert else value
-                for (name, convert), value in zip(self._results, row, strict=True)
-            }
-            for row in found
-        ]
+        return [self.converted(row) for row in self.run(connection, values).fetchall()]
+
+    def converted(self, row: Sequence[Any]) -> dict[str, Any]:
+        """One row as the driver gave it, likewise."""
+        return {
+            name: convert(value) if convert else value
+            for (name, convert), value in zip(self._results, row, strict=True)
+        }
 
     @cached_property
     def _compiled(self) -> SQLCompiler:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -54,7 +55,13 @@ _CHANGE_VERSION = Prepared(update(VERSIONS).where(_THIS_VERSION), rows.VERSION_F
 _CHANGE_ORDER = Prepared(update(ORDERS).where(_THIS_ORDER), rows.ORDER_FIELDS)
 
 
-def read(connection: Connection, spec: Spec) -> tuple[Credential, Observed | None]:
+Met = dict[tuple[Any, ...], Version]  # a row as the driver gave it → what it says
+
+
+def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Observed | None]:
+    """`met` are the versions of the last reading; most rows say what they said then. It is left
+    with those of this one.
+    """
     named = {"of_name": spec.name}
     found = _READ_RECORD.rows(connection, named)
     if not found:
@@ -67,12 +74,16 @@ def read(connection: Connection, spec: Spec) -> tuple[Credential, Observed | Non
             hint=f"give the new one another name, or `keyman forget {spec.name}` first",
         )
     orders = tuple(map(rows.order_of, _READ_OPEN_ORDERS.rows(connection, named)))
-    credential = rows.credential_of(spec, row, _versions(connection, spec.name), orders)
+    credential = rows.credential_of(spec, row, _versions(connection, spec.name, met), orders)
     return credential, rows.observed_of(row["observed"])
 
 
-def _versions(connection: Connection, name: str) -> tuple[Version, ...]:
-    return tuple(map(rows.version_of, _READ_VERSIONS.rows(connection, {"of_name": name})))
+def _versions(connection: Connection, name: str, met: Met) -> tuple[Version, ...]:
+    found = _READ_VERSIONS.run(connection, {"of_name": name}).fetchall()
+    read = {row: met.get(row) or rows.version_of(_READ_VERSIONS.converted(row)) for row in found}
+    met.clear()
+    met.update(read)
+    return tuple(read.values())
 
 
 def revision(connection: Connection, name: str) -> int:
@@ -133,7 +144,7 @@ def _lost(name: str) -> Conflict:
 
 
 def _write_versions(connection: Connection, saved: Credential, known: Credential | None) -> None:
-    before = known.versions if known else _versions(connection, saved.name)
+    before = known.versions if known else _versions(connection, saved.name, {})
     written = {version.number: version for version in before}
     for number in written.keys() - {version.number for version in saved.versions}:
         _DROP_VERSION.run(connection, {"of_name": saved.name, "of_number": number})
