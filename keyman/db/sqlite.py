@@ -109,6 +109,7 @@ def engine(path: Path) -> Engine:
         sqlalchemy.URL.create("sqlite", database=str(path)),
         module=driver,
         poolclass=QueuePool,
+        pool_reset_on_return=None,  # every transaction here ends itself
         max_overflow=-1,  # SQLite makes writers wait; the pool has no reason to
         connect_args={"timeout": BUSY_SECONDS},
         hide_parameters=True,
