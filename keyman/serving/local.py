@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keyman.errors import NotAllowed
 from keyman.serving.doors import Caller, User
@@ -14,18 +14,26 @@ if TYPE_CHECKING:
     import socket
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """The uid that the other side had when it connected, from the kernel."""
+class Peer(NamedTuple):
+    """Who was on the other side when it connected, from the kernel."""
+
+    uid: int
+    pid: int  #: 0 if it can't be seen from here
+
+
+def peer_of(connection: socket.socket) -> Peer:
     if sys.platform == "linux":
         import socket
 
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("iII", raw)[1])
+        pid, uid, _ = struct.unpack("iII", raw)
+        return Peer(uid, pid)
     else:  # noqa: RET505 mypy reads the branches as two platforms
-        # macOS: struct xucred begins with its version and the uid.
-        sol_local, local_peercred = 0, 1
+        # macOS: struct xucred begins with its version and the uid; the pid is asked for by itself.
+        sol_local, local_peercred, local_peerpid = 0, 1, 2
         raw = connection.getsockopt(sol_local, local_peercred, 128)
-        return int(struct.unpack_from("II", raw)[1])
+        pid = connection.getsockopt(sol_local, local_peerpid)
+        return Peer(int(struct.unpack_from("II", raw)[1]), pid)
 
 
 class Local(Wire):
@@ -33,10 +41,10 @@ class Local(Wire):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._uid = peer_uid(transport.get_extra_info("socket"))
+        self._uid, self.process = peer_of(transport.get_extra_info("socket"))
         self._caller: User | None = self._gate.doors.user(self._uid)
         if self._caller is not None:
-            if not self._let_in():
+            if not self._may_come_in(self._caller):
                 self._refuse(FULL)
             return
         self._gate.strangers.add(self)
@@ -50,6 +58,13 @@ class Local(Wire):
         if self._caller is None:
             self._stop(_STRANGER)
         return self._caller
+
+    def _may_come_in(self, caller: User) -> bool:
+        """No user but the owner may take all the room there is."""
+        guests = self._gate.guests
+        theirs = sum(isinstance(guest, Local) and guest._uid == caller.uid for guest in guests)
+        there_is_room = self._let_in(owner=caller.owner)
+        return there_is_room and (caller.owner or theirs < self._limits.connections // 2)
 
     def _is_kept(self) -> bool:
         """Who took a secret is known to hold it for as long as they are connected. Over a socket

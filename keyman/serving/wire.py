@@ -49,6 +49,11 @@ class Limits:
     tokenless: int = 256  #: over TCP, from one address, that have shown no token yet
     strangers: int = 64  #: on the socket: of those who are not allowed, at once
 
+    @property
+    def owners(self) -> int:
+        """Of the connections: those that only the daemon's own user and root may have."""
+        return self.connections // 8
+
 
 @dataclass(slots=True)
 class Gate:
@@ -68,9 +73,16 @@ class Gate:
         return len(self.guests)
 
     def taken(self, name: str) -> list[int]:
-        """The versions of that name that connected clients took last. From any thread."""
-        found = (guest.took.get(name) for guest in tuple(self.guests))
-        return [version for version in found if version is not None]
+        """The versions of that name that connected clients took last. From any thread.
+
+        Threads of one process have a connection each, and hold one secret: the newest taken.
+        """
+        newest: dict[object, int] = {}
+        for guest in tuple(self.guests):
+            version, whose = guest.took.get(name), guest.process or guest
+            if version is not None:
+                newest[whose] = max(version, newest.get(whose, version))
+        return list(newest.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class Wire(HttpToolsProtocol):
         self._refused: float | None = None  # since when all that is left to do is to hang up
         self._answered = False  # the request under way was answered from the snapshot
         self.took: dict[str, int] = {}  # name → version
+        self.process = 0  # whose connection it is; 0: nobody knows
         self._refusal: Refusal | None = None
 
     # Who is asking.
@@ -120,10 +133,11 @@ class Wire(HttpToolsProtocol):
         """Rights have changed: hang up on whoever is being served and has lost theirs."""
         raise NotImplementedError
 
-    def _let_in(self) -> bool:
-        """False: there are too many already."""
+    def _let_in(self, *, owner: bool = False) -> bool:
+        """False: there are too many already. Some room is kept for the owner, who may order."""
         self._gate.guests.add(self)
-        return len(self._gate.guests) <= self._limits.connections
+        kept = 0 if owner else self._limits.owners
+        return len(self._gate.guests) <= self._limits.connections - kept
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.guests.discard(self)
@@ -230,6 +244,9 @@ class Wire(HttpToolsProtocol):
     def _is_kept(self) -> bool:
         """Whether to stay connected although nothing is asked."""
         return False
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Who is silent is looked after below, whatever they asked last."""
 
     # What they are told if it won't do.
 

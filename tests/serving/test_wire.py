@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from keyman.serving.api import Api
-from keyman.serving.local import peer_uid
+from keyman.serving.local import peer_of
 from keyman.serving.server import Agent
 from keyman.serving.wire import Limits
+from tests.commands.world import until
 from tests.serving import world as worlds
 from tests.serving.world import CANARY, HASTY, World, read_all, secret_of
 
@@ -217,6 +218,31 @@ def test_strangers_cannot_take_the_room_of_others() -> None:
                 one.communicate("\n", timeout=20)
 
 
+@need_root
+def test_who_may_only_look_cannot_take_the_room_of_the_owner() -> None:
+    limits = Limits(connections=16)
+    with worlds.world(allow_uids=[NOBODY], limits=limits) as here:
+        here.path.parent.chmod(0o755)
+        hold = """
+import os, socket, sys
+os.setuid(int(sys.argv[2]))
+crowd = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+for one in crowd:
+    one.connect(sys.argv[1])
+print("in", flush=True)
+input()
+"""
+        command = [sys.executable, "-c", hold, str(here.path), str(NOBODY)]
+        crowd = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert crowd.stdout is not None
+            assert crowd.stdout.readline() == "in\n"
+            until(lambda: here.agent._gate.connections == 8)
+            assert VALUE in here.say(CLOSING)
+        finally:
+            crowd.communicate("\n", timeout=20)
+
+
 # How they ask.
 
 
@@ -377,7 +403,7 @@ def test_who_is_silent_for_long_is_hung_up_on(hasty: World) -> None:
 
 
 def test_a_long_poll_is_not_silence(hasty: World) -> None:
-    raw = b"GET /api/v1/secrets/genai?after=7&wait=2.5s HTTP/1.1\r\nHost: x\r\n\r\n"
+    raw = CLOSING.replace(b"genai", b"genai?after=7&wait=2.5s")
     assert hasty.say(raw).startswith(b"HTTP/1.1 304 ")
 
 
@@ -444,7 +470,7 @@ def test_value_and_version_belong_together_and_never_go_back(world: World) -> No
 
 
 def test_peer_credentials_are_what_the_kernel_says() -> None:
-    """The layout that peer_uid reads, checked against who we are."""
+    """The layout that peer_of reads, checked against who we are."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/s")
         listener.listen()
@@ -452,4 +478,4 @@ def test_peer_credentials_are_what_the_kernel_says() -> None:
             client.connect(f"{folder}/s")
             server, _ = listener.accept()
             with server:
-                assert peer_uid(server) == os.geteuid()
+                assert peer_of(server) == (os.geteuid(), os.getpid())
