@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None:
             self.close_connection = True
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 (their names)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_LIST = _answer  # noqa: N815 (their names)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: what tests need to know is in the sandbox's own log."""
