@@ -85,6 +85,13 @@ class Service:
             raise outcome
         return outcome[0]
 
+    def close(self) -> None:
+        """Let go of the connections; the next call makes new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.base_client.session.close()
+
     def _once(
         self,
         asked: Asked,

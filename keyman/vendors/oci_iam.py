@@ -1,4 +1,4 @@
-"""Where OCI Generative AI is, and what IAM must allow. Pure text; asks nobody."""
+"""Where OCI Generative AI is, and what IAM must allow, there and in vaults. Pure text."""
 
 from __future__ import annotations
 
@@ -64,6 +64,17 @@ def policy_statements(
     conditions += [f"request.principal.id='{key_id}'"] if key_id else []
     callers = f"allow any-user to use generative-ai-family in {_scope(compartment_id)}"
     return [management_statement(compartment_id, auth), callers + _where(conditions)]
+
+
+def vault_statements(
+    allowed: Sequence[str], compartment_id: str, auth: str = "config-file"
+) -> list[str]:
+    """IAM statements that let keyman do each of `allowed` (verb and resource) in the compartment
+    of a vault; `auth` as for `policy_statements`.
+    """
+    who, conditions = _SIGNS_AS[auth]
+    where = f"in {_scope(compartment_id)}{_where(conditions)}"
+    return [f"allow {who} to {what} {where}" for what in allowed]
 
 
 def _where(conditions: Sequence[str]) -> str:

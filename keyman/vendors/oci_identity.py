@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from configparser import ConfigParser
 from contextlib import suppress
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +37,16 @@ class Auth(Protocol):
     def profile(self) -> str | None: ...
     @property
     def token(self) -> str | PathLike[str] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """An `Auth` from plain values."""
+
+    kind: str
+    file: str | PathLike[str] | None = None
+    profile: str | None = None
+    token: str | PathLike[str] | None = None
 
 
 class Identity:

@@ -32,11 +32,12 @@ _MAYBE_SECRET = re.compile(r"\S*sk-\S*|(?<!\S)(?!ocid1\.)[^\s]{24,}")
 
 
 class Refused(errors.Rejected):
-    """A definite no, with the status it came as."""
+    """A definite no, with the status it came as, and the code if there was one."""
 
-    def __init__(self, message: str, *, hint: str, status: int) -> None:
+    def __init__(self, message: str, *, hint: str, status: int, reason: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.reason = reason
 
 
 class Collided(errors.RetryLater):
@@ -102,7 +103,7 @@ def meaning(asked: Asked, answer: Answer, now: datetime) -> errors.ProviderFaile
     if status == 401:
         return Refused(what, hint=_who_are_you(answer, now), status=status)
     if status in (403, 404):
-        return Refused(what, hint=_missing_or_forbidden(asked), status=status)
+        return Refused(what, hint=_missing_or_forbidden(asked), status=status, reason=answer.code)
     if status in (409, 412):
         hint = "nothing to do: keyman looks what is there and tries again"
         return Collided(what, hint=hint, status=status, reason=answer.code)
@@ -110,7 +111,7 @@ def meaning(asked: Asked, answer: Answer, now: datetime) -> errors.ProviderFaile
         hint = "nothing to do: keyman waits as long as it was told to"
         return errors.RetryLater(what, hint=hint, retry_after=answer.retry_after)
     if 400 <= status < 500 and status != 408:
-        return Refused(what, hint=_bad_request(answer), status=status)
+        return Refused(what, hint=_bad_request(answer), status=status, reason=answer.code)
     if 300 <= status < 400:
         return _redirected(what, asked)
     return no_answer(what, asked)
