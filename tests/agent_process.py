@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ class AgentProcess:
 
     def withdraw(self, name: str) -> None:
         self._say("withdraw", name=name)
+
+    def ask_again(self, name: str) -> None:
+        self._say("ask_again", name=name)
 
     def reports(self) -> list[list[Any]]:
         found: list[list[Any]] = self._say("reports")
@@ -113,19 +117,29 @@ def agent_process() -> Iterator[AgentProcess]:
 class Served:
     def __init__(self, home: Path, *, shared: bool) -> None:
         clock = SystemClock()
-        page = open_page(home, shared=shared, now=clock.now)
+        page = open_page(home, key=b"these tests", shared=shared, now=clock.now)
         self.snapshot = Snapshot(clock, page)
         self.desk = MemoryDesk(self.snapshot)
         api = Api(self.desk, self.snapshot, reload=dict, since=clock.now())
         self.agent = Agent(api, home / "agent.sock", allow_uids=[1] if shared else [])
 
     def serve(
-        self, name: str, version: int, previous: int | None = None, lasts: float | None = None
+        self,
+        name: str,
+        version: int,
+        previous: int | None = None,
+        lasts: float | None = None,
+        standing: int | None = None,
     ) -> None:
         self.desk.credentials[name] = {"name": name}
         ends = None if lasts is None else datetime.now(UTC) + timedelta(seconds=lasts)
         answer = version_is(name, version, previous=previous, expires_at=ends)
-        self.snapshot.publish(name, answer)
+        self.snapshot.publish(
+            name, answer if standing is None else replace(answer, standing=standing)
+        )
+
+    def ask_again(self, name: str) -> None:
+        self.snapshot.ask_again([name])
 
     def refuse(self, name: str, revision: int) -> None:
         self.snapshot.publish(name, nothing_usable(revision))

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import keyman
-from keyman.client import held, lookups
+from keyman.client import asking, connection, held, lookups
 from keyman.client.held import HELD, Held
 from keyman.client.page import BEAT, FRESH, HEADER, MAGIC, WORD, place
 from tests.agent_process import ROOT, AgentProcess, agent_process
@@ -139,8 +139,7 @@ def test_who_awaits_a_hit_needs_no_thread(serving: AgentProcess) -> None:
     ("case", "fresh", "change"),
     [
         ("as it should be", True, {}),
-        ("another generation is current", False, {"shown": 44}),
-        ("nothing may be handed out", False, {"shown": 43}),
+        ("another generation is current", False, {"shown": 43}),
         ("it is about to expire", True, {"left": 1_000_000_000}),
         ("it has expired", False, {"left": 0}),
         ("the agent's heart has just not stopped", True, {"age": FRESH - 1_000_000_000}),
@@ -156,7 +155,7 @@ def test_what_is_held_is_used_only_while_it_is_surely_current(
     age = change.get("age", 0)
     now = time.time_ns()
     mine = Held(("elsewhere",))
-    mine.words = (MAGIC, 0 if age is None else now - age, 1, *[0] * 13, shown or 0)
+    mine.words = (MAGIC, 0 if age is None else now - age, 1, *[0] * 7, shown or 0, 1)
     mine.at, mine.generation, mine.value = place(0), 42, "it"
     mine.until = now + (left or 0)
     mine.secret = keyman.Secret({"name": "genai", "value": "it", "version": 1})
@@ -196,18 +195,92 @@ def test_a_promotion_that_was_committed_and_not_told(serving: AgentProcess) -> N
     assert keyman.get("genai") == secret_of("genai", 8)
 
 
-def test_what_the_page_withdrew_is_not_used_though_the_agent_dies(serving: AgentProcess) -> None:
-    """Nobody asked after the revocation: the page alone has told."""
+def nothing_stands_in(name: str) -> None:
+    for _ in range(3):
+        with pytest.raises(keyman.NoUsableSecret, match="nobody answers"):
+            keyman.get(name)
+        with pytest.raises(keyman.NoUsableSecret, match="nobody answers"):
+            keyman.secret(name)
+
+
+def revoked(serving: AgentProcess) -> None:
+    serving.refuse("genai", 8)
+
+
+def revoked_and_replaced(serving: AgentProcess) -> None:
+    serving.refuse("genai", 8)
+    serving.serve("genai", 9)
+
+
+def replaced(serving: AgentProcess) -> None:
+    serving.serve("genai", 8, previous=7)
+    assert lookups.lookup("genai")["version"] == 8, "somebody else has it, and we do not"
+
+
+def leaked(serving: AgentProcess) -> None:
+    """Still answered, until its replacement is there."""
+    serving.serve("genai", 7, standing=0)
+    assert lookups.lookup("genai")["version"] == 7
+
+
+def withdrawn(serving: AgentProcess) -> None:
+    serving.withdraw("genai")
+
+
+ENDS = [revoked, revoked_and_replaced, replaced, leaked, withdrawn]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ended_is_not_used_though_the_agent_dies(
+    serving: AgentProcess, end: Callable[[AgentProcess], None]
+) -> None:
+    """This process did not ask after that: the page alone has told."""
     keyman.get("genai")
     keyman.get("vertex")
-    serving.refuse("genai", 8)
+    end(serving)
     serving.kill()
-    for _ in range(3):
-        with pytest.raises(keyman.NoUsableSecret):
-            keyman.get("genai")
-        with pytest.raises(keyman.NoUsableSecret):
-            keyman.secret("genai")
+    nothing_stands_in("genai")
     assert keyman.get("vertex") == secret_of("vertex", 1)
+
+
+def test_a_leaked_version_is_looked_up_for_as_long_as_the_agent_says_so(
+    serving: AgentProcess,
+) -> None:
+    keyman.get("genai")
+    serving.serve("genai", 7, standing=0)
+    assert keyman.get("genai") == secret_of("genai", 7)
+    assert HELD["genai"].fresh()
+
+
+def test_an_agent_that_started_and_died_said_nothing_new(serving: AgentProcess) -> None:
+    """Each start marks every name: who holds the same version, and has not asked, may go on."""
+    keyman.get("genai")
+    before = HELD["genai"].generation
+    for _ in range(3):
+        serving.kill()
+        serving.start(("genai", 7), ("vertex", 1))
+    serving.kill()
+    assert words_of(serving.page)[HELD["genai"].at] > before
+    assert keyman.get("genai") == secret_of("genai", 7)
+
+
+def test_an_agent_that_started_with_another_version_and_died_said_it(
+    serving: AgentProcess,
+) -> None:
+    keyman.get("genai")
+    serving.kill()
+    serving.start(("genai", 8))
+    serving.kill()
+    nothing_stands_in("genai")
+
+
+def test_who_may_see_it_says_nothing_against_the_secret(serving: AgentProcess) -> None:
+    """Whoever has it goes on, also who would be told now that there is no such name."""
+    keyman.get("genai")
+    serving.ask_again("genai")
+    assert not HELD["genai"].fresh()
+    serving.kill()
+    assert keyman.get("genai") == secret_of("genai", 7)
 
 
 def test_after_a_stop_what_is_held_is_used_and_not_for_fresh(serving: AgentProcess) -> None:
@@ -243,7 +316,6 @@ def test_it_is_used_until_it_expires_and_not_longer(serving: AgentProcess) -> No
 def test_an_agent_that_hangs_holds_nobody_up(serving: AgentProcess) -> None:
     """Asked once without an answer it is left alone, and asked again once its heart beats."""
     keyman.get("genai")
-    serving.serve("genai", 8)
     with frozen(serving):
         with writer(serving.page) as words:
             words[BEAT] -= 2 * FRESH
@@ -252,6 +324,7 @@ def test_an_agent_that_hangs_holds_nobody_up(serving: AgentProcess) -> None:
         for _ in range(1000):
             assert keyman.get("genai") == secret_of("genai", 7)
     seen = words_of(serving.page)[BEAT]
+    serving.serve("genai", 8)
     while words_of(serving.page)[BEAT] == seen:
         time.sleep(0.02)
     assert keyman.get("genai") == secret_of("genai", 8)
@@ -491,6 +564,71 @@ def test_a_page_that_was_replaced_is_mapped_anew(serving: AgentProcess) -> None:
     assert keyman.get("genai") == secret_of("genai", 9)
 
 
+@pytest.mark.parametrize(
+    ("case", "start", "used"),
+    [
+        ("it says the same", [("genai", 7), ("vertex", 1)], True),
+        ("it says that another version is current", [("genai", 8), ("vertex", 1)], False),
+        ("it shows the name elsewhere", [("vertex", 1), ("genai", 7)], False),
+        ("it does not show the name", [], False),
+    ],
+)
+def test_while_nobody_answers_a_page_counts_that_replaced_the_one_that_we_know(
+    serving: AgentProcess, case: str, start: list[tuple[str, int]], used: bool
+) -> None:
+    keyman.get("genai")
+    serving.stop()
+    serving.page.unlink()
+    serving.start(*start)
+    serving.kill()
+    if used:
+        assert keyman.get("genai") == secret_of("genai", 7)
+    else:
+        nothing_stands_in("genai")
+
+
+def test_a_page_that_is_gone_with_its_agent_says_nothing_against_it(serving: AgentProcess) -> None:
+    keyman.get("genai")
+    serving.stop()
+    serving.page.unlink()
+    assert not HELD["genai"].fresh()
+    assert keyman.get("genai") == secret_of("genai", 7)
+
+
+TAG = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("of_before", [False, True])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "0.{}.{}",
+        "",
+        "0",
+        "0.{}",
+        "0.{}.",
+        "0.{}.zz",
+        f"0.{{}}.{TAG}",
+        "1.{}.{}",
+        "-1.{}.{}",
+        "0.{}.{}00",
+    ],
+)
+def test_a_mark_that_does_not_fit_the_page_has_its_holder_ask(
+    serving: AgentProcess, mark: str, of_before: bool
+) -> None:
+    """`ENTRY.GENERATION` is what agents sent when the page was of another format."""
+    said = asking.lookup("/api/v1/secrets/genai")
+    _, generation, tag = said.headers["keyman-generation"].split(".")
+    if of_before:
+        with writer(serving.page) as words:
+            words[0] = int.from_bytes(b"keyman\0\1", sys.byteorder)
+    headers = {"keyman-generation": mark.format(generation, tag)}
+    answer = connection.Answer(200, headers, said.raw, len(said.raw) - len(said.body), said.source)
+    fits = mark == "0.{}.{}" and not of_before
+    assert held.given(answer, ("here",)).fresh() is fits
+
+
 def test_a_damaged_page_is_replaced_and_its_holders_ask(serving: AgentProcess) -> None:
     keyman.get("genai")
     serving.kill()
@@ -525,7 +663,7 @@ def test_others_may_look_at_the_page_only_if_they_may_look_up(agent: AgentProces
 
 
 def test_a_page_that_grows_is_followed(serving: AgentProcess) -> None:
-    """A page of one sheet has room for some fifty names."""
+    """A page of one sheet has room for 126 names."""
     keyman.get("genai")
     for number in range(200):
         serving.serve(f"name-{number}", 1)

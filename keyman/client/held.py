@@ -2,7 +2,7 @@
 
 A `Held` knows whether it is still what lookups are answered, without asking: see `fresh`. While
 nobody answers it stands in for the agent until its secret expires; never after a refusal, and
-never once the page shows that nothing may be handed out.
+never once the page shows that another version was promoted, or that this one leaked or is dead.
 
 Any thread may note an answer; reading takes no lock. A forked child goes on with what its parent
 held.
@@ -15,7 +15,7 @@ from _thread import RLock
 from time import monotonic, time_ns
 
 from keyman.client.connection import is_remote, not_keyman
-from keyman.client.page import BEAT, FRESH, mapped, place
+from keyman.client.page import BEAT, FRESH, TAG, WORD, mapped, place, standing
 from keyman.errors import Error, NoUsableSecret
 
 TYPE_CHECKING = False
@@ -99,6 +99,7 @@ class Held:
         "generation",
         "noted_at",
         "secret",
+        "shown",
         "until",
         "unusable",
         "value",
@@ -113,6 +114,7 @@ class Held:
         self.until = NO_END  #: ns of the wall clock
         self.unusable = False  #: the agent said that there is nothing to hand out
         self.words: Sequence[int] = NO_PAGE
+        self.shown: tuple[str, int, bytes] | None = None  #: by whose page, in which entry, its tag
         self.at = 0
         self.generation = -1
         self.noted_at = 0.0
@@ -133,8 +135,13 @@ class Held:
 
     def stands_in(self) -> bool:
         """Whether it may be used while nobody answers."""
-        withdrawn = self.words[self.at] & 1
-        return self.secret is not None and not withdrawn and time_ns() < self.until
+        return self.secret is not None and time_ns() < self.until and not self.outdated()
+
+    def outdated(self) -> bool:
+        """Whether its page shows that it must not stand in, as far as it was ever on one."""
+        if self.secret is None or self.shown is None:
+            return False
+        return self.secret.version != standing(*self.shown, self.words)
 
     def supersedes(self, last: Held, asked_at: float) -> bool:
         """Whether this answer, to a question asked then, is to be held instead of the last.
@@ -147,7 +154,7 @@ class Held:
         return last.secret is not None and self.secret.version >= last.secret.version
 
 
-def given(name: str, answer: Answer, by: tuple[str, ...]) -> Held:
+def given(answer: Answer, by: tuple[str, ...]) -> Held:
     """What an answer with a secret amounts to."""
     held = Held(by)
     held.answer = answer
@@ -157,16 +164,19 @@ def given(name: str, answer: Answer, by: tuple[str, ...]) -> Held:
     if ends is not None:
         held.until = int(ends.timestamp()) * 1_000_000_000
     if not is_remote(answer.source):
-        _find_on_the_page(held, name, answer)
+        _find_on_the_page(held, answer)
     return held
 
 
-def _find_on_the_page(held: Held, name: str, answer: Answer) -> None:
-    entry, dot, generation = answer.headers.get("keyman-generation", "").partition(".")
-    if dot and _digits(entry) and _digits(generation):
-        words = mapped(answer.source, int(entry), name)
+def _find_on_the_page(held: Held, answer: Answer) -> None:
+    entry, _, rest = answer.headers.get("keyman-generation", "").partition(".")
+    generation, _, written = rest.partition(".")
+    tag = _tag(written)
+    if tag and _digits(entry) and _digits(generation):
+        words = mapped(answer.source, int(entry), tag)
         if words is not None:
             held.words, held.at, held.generation = words, place(int(entry)), int(generation)
+            held.shown = answer.source, int(entry), tag
 
 
 def refused(by: tuple[str, ...], *, unusable: bool) -> Held:
@@ -174,6 +184,14 @@ def refused(by: tuple[str, ...], *, unusable: bool) -> Held:
     held = Held(by)
     held.unusable = unusable
     return held
+
+
+def _tag(written: str) -> bytes | None:
+    try:
+        tag = bytes.fromhex(written)
+    except ValueError:
+        return None
+    return tag if len(tag) == TAG * WORD else None
 
 
 def _digits(text: str) -> bool:
@@ -209,13 +227,15 @@ def _lock() -> RLock:
 def instead(name: str, by: tuple[str, ...], error: Error) -> Held:
     """What stands in for an agent that has not answered; raises `error` if nothing does.
 
-    Raises NoUsableSecret if the last that is known is that there is nothing to hand out.
+    Raises NoUsableSecret if the last that is known is that there is nothing to hand out, or
+    something else than what this process holds.
     """
     held = HELD.get(name)
     if held is None or held.by != by:
         raise error
     if held.stands_in():
         return held
-    if held.words[held.at] & 1 or held.unusable:
-        raise NoUsableSecret(f"{name} was withdrawn, and nobody answers now") from error
+    if held.unusable or held.outdated():
+        what = f"{name}: what this process held was replaced or withdrawn, and nobody answers now"
+        raise NoUsableSecret(what, hint=error.hint) from error
     raise error

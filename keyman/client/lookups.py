@@ -2,7 +2,7 @@
 
     get(name) ─ what this process holds, if the page says that it still holds ─ str
               └ else one question to the agent, which is held from then on
-                 └ nobody answers: what this process holds, until it expires
+                 └ nobody answers: what this process holds, until it expires or is outdated
 
 A promotion is seen by the very next call, since the agent changes the page at that instant. There
 is no time to live, no thread and no socket on that way.
@@ -141,7 +141,7 @@ def _asked(name: str) -> Held:
         return held
     if held is not None and held.answer is answer:
         return held
-    found = given(name, answer, by)
+    found = given(answer, by)
     note(name, found, asked_at)
     return found
 

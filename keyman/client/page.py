@@ -4,12 +4,15 @@
     word 1          heartbeat: the wall clock in ns, each second while the agent serves, else 0
     word 2          how many entries are in use
     words 3 … 7     reserved
-    then, an entry  8 words of name (NUL-padded), 1 word of generation
+    then, an entry  2 words of tag, 1 word of generation, 1 word of version
 
-Words are native and of 8 bytes. A generation is twice a counter, and one more while nothing may be
-handed out; it changes with whatever lookups of its name are answered. The file lies beside the
-agent's socket; the agent alone writes it (serving/page.py), clients of the same machine map it.
-Whoever may not or cannot read it asks the agent each time, so every doubt here is answered by None.
+Words are native and of 8 bytes. A tag stands for a name, which only who may look it up is told. A
+generation changes with whatever lookups of its name are answered, and only grows. The version is
+the one that its holders may go on with while nobody answers; 0: none is.
+
+The file lies beside the agent's socket; the agent alone writes it (serving/page.py), clients of the
+same machine map it. Whoever may not or cannot read it asks the agent each time, so every doubt
+about what it shows is answered by None.
 """
 
 from __future__ import annotations
@@ -23,21 +26,18 @@ if TYPE_CHECKING:
 
 FILE = "generation"
 WORD = 8
-SIGNATURE = b"keyman\0\1"
+SIGNATURE = b"keyman\0\2"
 MAGIC = int.from_bytes(SIGNATURE, sys.byteorder)
 BEAT, COUNT, HEADER = 1, 2, 8  # words
-NAME = 8  # words
-ENTRY = NAME + 1  # words
+TAG = 2  # words
+ENTRY = TAG + 2  # words
+VERSION = 1  # words that it lies behind the generation
 FRESH = 5_000_000_000  # ns that a heartbeat may be old
 
 
 def place(index: int) -> int:
     """Where the generation of an entry is, as a word's number."""
-    return HEADER + ENTRY * index + NAME
-
-
-def padded(name: str) -> bytes:
-    return name.encode().ljust(NAME * WORD, b"\0")
+    return HEADER + ENTRY * index + TAG
 
 
 class Page:
@@ -49,30 +49,45 @@ class Page:
         self.words: memoryview[int] = words
         self.inode = inode
 
-    def shows(self, index: int, name: str) -> bool:
-        """Whether that entry is this name's."""
+    def shows(self, index: int, tag: bytes) -> bool:
+        """Whether that entry has this tag."""
         at, words = place(index), self.words
         if at >= len(words) or index >= words[COUNT]:
             return False
-        return words[at - NAME : at].tobytes() == padded(name)
+        return words[at - TAG : at].tobytes() == tag
 
 
 _pages: dict[str, Page] = {}
 
 
-def mapped(socket: str, index: int, name: str) -> Sequence[int] | None:
-    """The words of the page beside that socket, if this entry of it is the name's.
+def mapped(socket: str, index: int, tag: bytes) -> Sequence[int] | None:
+    """The words of the page beside that socket, if this entry of it has the tag.
 
     Maps the file anew if it was replaced or has grown since. None: there is no page to rely on.
     """
-    path = os.path.join(os.path.dirname(socket), FILE)  # noqa: PTH118, PTH120 pathlib is slow to import
-    page = _pages.get(socket)
-    if page is None or page.inode != _inode(path) or not page.shows(index, name):
+    path, page = _path(socket), _pages.get(socket)
+    if page is None or page.inode != _inode(path) or not page.shows(index, tag):
         page = _mapped(path, socket)
-        if page is None or not page.shows(index, name):
+        if page is None or not page.shows(index, tag):
             return None
         _pages[socket] = page
     return page.words
+
+
+def standing(socket: str, index: int, tag: bytes, words: Sequence[int]) -> int:
+    """The version whose holders may go on while nobody answers; 0: none is.
+
+    `words` are of the page that they were given it with. Where that was replaced by another, which
+    shows the tag elsewhere or not at all, nobody knows what was said since.
+    """
+    now = mapped(socket, index, tag)
+    if now is None and _inode(_path(socket)) is not None:
+        return 0
+    return (now or words)[place(index) + VERSION]
+
+
+def _path(socket: str) -> str:
+    return os.path.join(os.path.dirname(socket), FILE)  # noqa: PTH118, PTH120 pathlib is slow to import
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -3,8 +3,11 @@
 Clients that map it see without a question whether what they hold is still what lookups are
 answered. So entries keep their places and counters only grow, over restarts and kills as well: the
 file stays the same inode as long as it is sound, and is never shrunk under those who map it. What
-is not sound, or not ours, is replaced by a new file. A counter begins with the time, so that no
-generation of one file is met again in another.
+is not sound, or not ours, is replaced by a new file. A generation is no less than the time, so that
+none of one file is met again in another, or in the same one put back from a copy.
+
+A name is not in the file, since others may read it than may know the name: in its place is a digest
+keyed with what only this installation knows, the same after every restart.
 
 Whoever calls makes sure that entries are changed by one thread at a time. Without a page (a full
 disk, another daemon in the same folder) keyman works as well, and its clients ask each time.
@@ -14,12 +17,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hmac
 import logging
 import mmap
 import os
-import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -30,15 +33,14 @@ from keyman.client.page import (
     FILE,
     HEADER,
     MAGIC,
-    NAME,
     SIGNATURE,
+    TAG,
+    VERSION,
     WORD,
-    padded,
     place,
 )
 
 FIRST_SIZE = 4096  # bytes; doubled whenever it is full
-SHOWN_NAME = re.compile(rb"([a-z0-9][a-z0-9_-]{0,62})\0+")
 LARGEST = 1 << 62  # of a generation; the clock will reach that in the year 75,000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,16 +52,23 @@ class Mark(NamedTuple):
 
     entry: int
     generation: int
+    tag: bytes
+    version: int  #: that its holders may go on with while nobody answers; 0: none
+
+    def __str__(self) -> str:
+        """The way it is sent; the version is said anyway."""
+        return f"{self.entry}.{self.generation}.{self.tag.hex()}"
 
 
 class Page:
     """Open it with `open_page`."""
 
-    def __init__(self, file: int, now: Callable[[], datetime]) -> None:
+    def __init__(self, file: int, key: bytes, now: Callable[[], datetime]) -> None:
         self._file = file
+        self._key = key
         self._now = now
         self._map, self._words = _mapped(file)
-        self._places = {name: index for index, name in enumerate(_names(self._words))}
+        self._places = {tag: index for index, tag in enumerate(_tags(self._words))}
         self._full = False
 
     def beat(self) -> None:
@@ -70,49 +79,62 @@ class Page:
         """It does not."""
         self._words[BEAT] = 0
 
-    def mark(self, name: str, *, usable: bool) -> Mark | None:
+    def mark(self, name: str, version: int) -> Mark | None:
         """The next generation of the name, not shown yet; None if there is no room for it.
 
-        `usable`: whether anything may be handed out.
+        `version`: whose holders may go on while nobody answers; 0: none.
         """
-        index = self._places.get(name)
+        tag = self._tag(name)
+        index = self._places.get(tag)
         if index is None:
-            index = self._added(name)
-            if index is None:
-                return None
-        counter = self._words[place(index)] // 2 + 1
-        return Mark(index, counter * 2 + (not usable))
+            index = self._added(tag)
+        return None if index is None else self._next(index, tag, version)
 
     def show(self, mark: Mark) -> None:
-        """Let the holders of earlier generations know from now on."""
-        self._words[place(mark.entry)] = mark.generation
+        """Let the holders of earlier generations know from now on.
+
+        The version comes first: a power cut in between has nobody go on with what ended.
+        """
+        at = place(mark.entry)
+        self._words[at + VERSION] = mark.version
+        self._words[at] = mark.generation
 
     def withdraw(self, name: str) -> None:
-        """Nothing may be handed out under this name any more."""
-        index = self._places.get(name)
-        if index is not None and not self._words[place(index)] & 1:
-            self._words[place(index)] += 3
+        """Nothing is handed out under this name any more."""
+        tag = self._tag(name)
+        index = self._places.get(tag)
+        if index is not None:
+            self.show(self._next(index, tag, 0))
 
-    def standing(self) -> set[str]:
-        """The names whose holders may go on."""
-        return {name for name, index in self._places.items() if not self._words[place(index)] & 1}
+    def withdraw_others(self, names: Iterable[str]) -> None:
+        """The same for all but these, by whatever daemon they were shown."""
+        kept = {self._tag(name) for name in names}
+        for tag, index in self._places.items():
+            if tag not in kept:
+                self.show(self._next(index, tag, 0))
 
     def close(self) -> None:
         self._words.release()
         self._map.close()
         os.close(self._file)
 
-    def _added(self, name: str) -> int | None:
+    def _tag(self, name: str) -> bytes:
+        return hmac.digest(self._key, name.encode(), "sha256")[: TAG * WORD]
+
+    def _next(self, index: int, tag: bytes, version: int) -> Mark:
+        generation = max(self._words[place(index)] + 1, self._microseconds())
+        return Mark(index, generation, tag, version)
+
+    def _added(self, tag: bytes) -> int | None:
         index = len(self._places)
         at = place(index)
-        if at >= len(self._words) and not self._grown():
+        if at + VERSION >= len(self._words) and not self._grown():
             return None
         words = self._words
-        written = memoryview(padded(name)).cast("Q")
-        words[at - NAME : at] = written
-        words[at] = self._microseconds() * 2 + 1
+        words[at - TAG : at] = memoryview(tag).cast("Q")
+        words[at], words[at + VERSION] = self._microseconds(), 0
         words[COUNT] = index + 1  # last: an entry is there when it is whole
-        self._places[name] = index
+        self._places[tag] = index
         return index
 
     def _grown(self) -> bool:
@@ -131,10 +153,13 @@ class Page:
         return (self._now() - EPOCH) // timedelta(microseconds=1)
 
 
-def open_page(folder: Path, *, shared: bool, now: Callable[[], datetime]) -> Page | None:
+def open_page(
+    folder: Path, *, key: bytes, shared: bool, now: Callable[[], datetime]
+) -> Page | None:
     """The page in the agent's folder, made if need be; None, and a warning, if there can't be one.
 
-    `shared`: others than the daemon's own user may look up, and so look at it.
+    `key`: of the tags that names have. `shared`: others than the daemon's own user may look up,
+    and so look at it.
     """
     path = folder / FILE
     try:
@@ -144,7 +169,7 @@ def open_page(folder: Path, *, shared: bool, now: Callable[[], datetime]) -> Pag
         return None
     try:
         os.fchmod(file, 0o644 if shared else 0o600)
-        page = Page(file, now)
+        page = Page(file, key, now)
     except BaseException:
         os.close(file)
         raise
@@ -177,7 +202,7 @@ def _ours(file: int, path: Path) -> bool:
         return False
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if not _sound(file, found.st_size):
-        log.warning("%s is damaged and is replaced", path)
+        log.warning("%s is damaged, or of another keyman, and is replaced", path)
         if found.st_size >= HEADER * WORD:
             os.pwrite(file, bytes(WORD), BEAT * WORD)  # whoever maps it is to ask from now on
         return False
@@ -193,8 +218,8 @@ def _sound(file: int, size: int) -> bool:
         in_use = words[COUNT]
         return (
             words[0] == MAGIC
-            and (in_use == 0 or place(in_use - 1) < len(words))
-            and len(set(_names(words))) == in_use
+            and (in_use == 0 or place(in_use - 1) + VERSION < len(words))
+            and len(set(_tags(words))) == in_use
         )
     except ValueError:
         return False
@@ -203,15 +228,15 @@ def _sound(file: int, size: int) -> bool:
         mapping.close()
 
 
-def _names(words: memoryview[int]) -> list[str]:
-    """By their places. Raises ValueError if one could not be a name."""
+def _tags(words: memoryview[int]) -> list[bytes]:
+    """By their places. Raises ValueError if one could not be an entry of ours."""
     found = []
     for index in range(words[COUNT]):
         at = place(index)
-        name = SHOWN_NAME.fullmatch(words[at - NAME : at].tobytes())
-        if name is None or words[at] >= LARGEST:
+        tag = words[at - TAG : at].tobytes()
+        if not any(tag) or words[at] >= LARGEST:
             raise ValueError(f"entry {index} is none of ours")
-        found.append(name[1].decode())
+        found.append(tag)
     return found
 
 

@@ -5,13 +5,14 @@ That clients see it, from another process, is tested in tests/test_held.py.
 
 from __future__ import annotations
 
+import hmac
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,8 @@ from typing import Any
 import pytest
 
 from keyman import errors
-from keyman.app import open_app
-from keyman.client.page import BEAT, COUNT, ENTRY, HEADER, MAGIC, NAME, WORD, place
+from keyman.app import App, open_app
+from keyman.client.page import BEAT, COUNT, ENTRY, HEADER, MAGIC, TAG, VERSION, WORD, place
 from keyman.config import Settings, load
 from keyman.core.model import Secret
 from keyman.lock import COMMAND
@@ -40,8 +41,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def opened(folder: Path, *, shared: bool = False) -> Page:
-    page = open_page(folder, shared=shared, now=now)
+KEY = b"of this installation"
+
+
+def opened(folder: Path, *, shared: bool = False, now: Callable[[], datetime] = now) -> Page:
+    page = open_page(folder, key=KEY, shared=shared, now=now)
     assert page is not None
     return page
 
@@ -50,14 +54,25 @@ def words_of(folder: Path) -> list[int]:
     return list(memoryview((folder / "generation").read_bytes()).cast("Q"))
 
 
-def name_at(words: list[int], index: int) -> str:
+def tag_of(name: str, key: bytes = KEY) -> bytes:
+    return hmac.digest(key, name.encode(), "sha256")[:16]
+
+
+def tag_at(words: list[int], index: int) -> bytes:
     at = place(index)
-    octets = b"".join(word.to_bytes(WORD, sys.byteorder) for word in words[at - NAME : at])
-    return octets.rstrip(b"\0").decode()
+    return b"".join(word.to_bytes(WORD, sys.byteorder) for word in words[at - TAG : at])
 
 
-def shown(page: Page, name: str, *, usable: bool = True) -> Mark:
-    mark = page.mark(name, usable=usable)
+def standing(folder: Path, key: bytes = KEY, *, among: Iterable[str]) -> dict[str, int]:
+    """What the page says of whichever of these names it shows: the version that may be used on."""
+    words = words_of(folder)
+    tags = {tag_at(words, index): place(index) + VERSION for index in range(words[COUNT])}
+    found = {name: tags.get(tag_of(name, key)) for name in among}
+    return {name: words[at] for name, at in found.items() if at is not None}
+
+
+def shown(page: Page, name: str, version: int = 7) -> Mark:
+    mark = page.mark(name, version)
     assert mark is not None
     page.show(mark)
     return mark
@@ -68,19 +83,18 @@ def shown(page: Page, name: str, *, usable: bool = True) -> Mark:
 
 def test_the_file_is_as_it_is_described(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as page:
-        first, second = shown(page, "genai"), shown(page, "v" * 63, usable=False)
+        first, second = shown(page, "genai"), shown(page, "v" * 63, 0)
         page.beat()
         words = words_of(tmp_path)
-    assert (tmp_path / "generation").read_bytes()[:8] == b"keyman\0\1"
+    assert (tmp_path / "generation").read_bytes()[:8] == b"keyman\0\2"
     assert words[0] == MAGIC
     assert abs(words[BEAT] - time.time_ns()) < 60_000_000_000
     assert words[COUNT] == 2
     assert (first.entry, second.entry) == (0, 1)
-    assert (name_at(words, 0), name_at(words, 1)) == ("genai", "v" * 63)
-    assert words[place(0)] == first.generation
-    assert first.generation % 2 == 0, "something may be handed out"
-    assert words[place(1)] == second.generation
-    assert second.generation % 2 == 1, "nothing may be"
+    assert (tag_at(words, 0), tag_at(words, 1)) == (tag_of("genai"), tag_of("v" * 63))
+    assert str(first) == f"0.{words[place(0)]}.{tag_of('genai').hex()}"
+    assert (words[place(0)], words[place(0) + VERSION]) == (first.generation, 7)
+    assert (words[place(1)], words[place(1) + VERSION]) == (second.generation, 0)
     assert set(words[3:HEADER]) == {0}
     assert reserved(tmp_path)
 
@@ -103,18 +117,70 @@ def test_only_its_owner_may_look_at_it_unless_others_may_look_up(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["generation"]
 
 
+def test_no_name_is_in_the_file(tmp_path: Path) -> None:
+    """Others may read it than may know the name; and who knows one can't find it out either."""
+    with closing(opened(tmp_path)) as page:
+        shown(page, "payments")
+    assert b"pay" not in (tmp_path / "generation").read_bytes()
+    assert tag_at(words_of(tmp_path), 0) != tag_of("payments", b"of another installation")
+
+
 def test_a_change_is_shown_only_when_it_is_said_so(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as page:
-        first = shown(page, "genai")
-        second = page.mark("genai", usable=True)
+        first = shown(page, "genai", 7)
+        second = page.mark("genai", 8)
         assert second is not None
-        assert second.generation == first.generation + 2
-        assert words_of(tmp_path)[place(0)] == first.generation
+        assert second.generation > first.generation
+        assert words_of(tmp_path)[place(0) :][:2] == [first.generation, 7]
         page.show(second)
-        assert words_of(tmp_path)[place(0)] == second.generation
-        third = shown(page, "genai", usable=False)
-        assert third.generation == second.generation + 3
-        assert shown(page, "genai").generation == third.generation + 1
+        assert words_of(tmp_path)[place(0) :][:2] == [second.generation, 8]
+
+
+def test_the_version_is_shown_before_the_generation(tmp_path: Path) -> None:
+    """Whoever is sent to ask by the one finds, if nobody answers, the other in its place."""
+    order: list[int] = []
+
+    class Watched:
+        def __init__(self, words: memoryview[int]) -> None:
+            self.words = words
+
+        def __getitem__(self, at: int) -> int:
+            return self.words[at]
+
+        def __setitem__(self, at: int, word: int) -> None:
+            order.append(at)
+            self.words[at] = word
+
+    with closing(opened(tmp_path)) as page:
+        mark = page.mark("genai", 8)
+        assert mark is not None
+        whole = page._words
+        page._words = Watched(whole)  # type: ignore[assignment]
+        page.show(mark)
+        page._words = whole
+    assert order == [place(0) + VERSION, place(0)]
+
+
+@pytest.mark.parametrize("clock", ["runs", "stands", "is set back"])
+def test_a_generation_only_grows_and_is_met_once(tmp_path: Path, clock: str) -> None:
+    times = iter({"runs": range(9), "stands": [0] * 9, "is set back": range(9, 0, -1)}[clock])
+    start = now()
+    with closing(opened(tmp_path, now=lambda: start + timedelta(seconds=next(times)))) as page:
+        met = [shown(page, "genai").generation for _ in range(8)]
+    assert met == sorted(set(met))
+
+
+def test_a_page_put_back_from_a_copy_does_not_count_anew(tmp_path: Path) -> None:
+    """The same file, as a backup does it that writes into what is there."""
+    with closing(opened(tmp_path)) as page:
+        shown(page, "genai")
+    copy = (tmp_path / "generation").read_bytes()
+    with closing(opened(tmp_path)) as page:
+        met = {shown(page, "genai").generation for _ in range(50)}
+    (tmp_path / "generation").write_bytes(copy)
+    with closing(opened(tmp_path)) as page:
+        again = {shown(page, "genai").generation for _ in range(50)}
+    assert not met & again
 
 
 def test_over_restarts_the_file_stays_and_counters_grow(tmp_path: Path) -> None:
@@ -124,7 +190,7 @@ def test_over_restarts_the_file_stays_and_counters_grow(tmp_path: Path) -> None:
         with closing(opened(tmp_path)) as page:
             for name in ("vertex", "genai", "partner"):
                 mark = shown(page, name)
-                before = marks.get(name, Mark(mark.entry, 0))
+                before = marks.get(name, Mark(mark.entry, 0, b"", 0))
                 assert mark.entry == before.entry
                 assert mark.generation > before.generation
                 marks[name] = mark
@@ -158,28 +224,41 @@ def test_ten_thousand_names_each_with_a_place_of_its_own(tmp_path: Path) -> None
     assert {mark.entry for mark in marks.values()} == set(range(10_000))
     assert all(marks[name].entry == mark.entry for name, mark in again.items())
     words = words_of(tmp_path)
-    assert [name_at(words, index) for index in range(words[COUNT])] == names
+    assert [tag_at(words, index) for index in range(words[COUNT])] == [*map(tag_of, names)]
     assert reserved(tmp_path)
     latest = {**marks, **again}
     assert all(words[place(mark.entry)] == mark.generation for mark in latest.values())
     assert (tmp_path / "generation").stat().st_ino == inode
     with closing(opened(tmp_path)) as page:
-        assert page.standing() == set(names)
-        assert page.mark("name-77", usable=True) == Mark(77, words[place(77)] + 2)
+        mark = shown(page, "name-77", 7)
+        assert mark.entry == 77
+        assert mark.generation > words[place(77)]
+    assert standing(tmp_path, among=names) == dict.fromkeys(names, 7)
 
 
-def test_what_is_withdrawn_stays_so_and_keeps_its_place(tmp_path: Path) -> None:
+def test_what_is_withdrawn_keeps_its_place(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as page:
         mark = shown(page, "genai")
         shown(page, "vertex")
         page.withdraw("genai")
-        page.withdraw("genai")
         page.withdraw("nobody")
         words = words_of(tmp_path)
-        assert words[place(0)] == mark.generation + 3
+        assert words[place(0)] > mark.generation
         assert words[COUNT] == 2
-        assert page.standing() == {"vertex"}
-        assert shown(page, "genai") == Mark(0, mark.generation + 4)
+        assert standing(tmp_path, among=["genai", "vertex"]) == {"genai": 0, "vertex": 7}
+        assert shown(page, "genai").entry == 0
+
+
+def test_others_than_these_are_withdrawn_by_whomever_they_were_shown(tmp_path: Path) -> None:
+    names = ["genai", "vertex", "partner"]
+    with closing(opened(tmp_path)) as page:
+        marks = [shown(page, name) for name in names]
+    with closing(opened(tmp_path)) as page:
+        page.withdraw_others(["vertex", "new"])
+    words = words_of(tmp_path)
+    moved = [words[place(mark.entry)] > mark.generation for mark in marks]
+    assert moved == [True, False, True]
+    assert standing(tmp_path, among=names) == {"genai": 0, "vertex": 7, "partner": 0}
 
 
 # Files that are none of ours.
@@ -209,26 +288,22 @@ def countless_entries(page: Path) -> None:
     _set(page, COUNT, 2**64 - 1)
 
 
-def an_entry_without_a_name(page: Path) -> None:
+def an_entry_without_a_tag(page: Path) -> None:
     _set(page, COUNT, 3)
 
 
-def one_name_twice(page: Path) -> None:
+def one_tag_twice(page: Path) -> None:
     words = list(memoryview(page.read_bytes()).cast("Q"))
-    words[place(1) - NAME : place(1)] = words[place(0) - NAME : place(0)]
+    words[place(1) - TAG : place(1)] = words[place(0) - TAG : place(0)]
     page.write_bytes(b"".join(word.to_bytes(WORD, sys.byteorder) for word in words))
-
-
-def letters_of_no_name(page: Path) -> None:
-    _set(page, HEADER, int.from_bytes(b"Gen/ai\0\0", sys.byteorder))
 
 
 def a_counter_at_its_end(page: Path) -> None:
     _set(page, place(0), 2**64 - 2)
 
 
-def another_format(page: Path) -> None:
-    _set(page, 0, MAGIC + 1)
+def of_the_format_before(page: Path) -> None:
+    _set(page, 0, int.from_bytes(b"keyman\0\1", sys.byteorder))
 
 
 def _set(page: Path, at: int, word: int) -> None:
@@ -245,11 +320,10 @@ def _set(page: Path, at: int, word: int) -> None:
         cut,
         more_entries_than_room,
         countless_entries,
-        an_entry_without_a_name,
-        one_name_twice,
-        letters_of_no_name,
+        an_entry_without_a_tag,
+        one_tag_twice,
         a_counter_at_its_end,
-        another_format,
+        of_the_format_before,
     ],
 )
 def test_a_file_that_is_not_sound_is_replaced_by_another(
@@ -305,7 +379,7 @@ def test_where_there_can_be_no_page_there_is_none(
     if kind == "folder":
         (tmp_path / "generation").mkdir()
         (tmp_path / "generation" / "something").touch()
-    assert open_page(folder, shared=False, now=now) is None
+    assert open_page(folder, key=KEY, shared=False, now=now) is None
     assert "clients ask each time" in caplog.text
 
 
@@ -313,20 +387,20 @@ def test_a_page_has_one_writer(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     """Two homes whose sockets lie in one folder: the second daemon does without."""
     with closing(opened(tmp_path)) as page:
         shown(page, "genai")
-        assert open_page(tmp_path, shared=False, now=now) is None
+        assert open_page(tmp_path, key=KEY, shared=False, now=now) is None
         assert "clients ask each time" in caplog.text
-        assert page.standing() == {"genai"}
+        assert standing(tmp_path, among=["genai"]) == {"genai": 7}
     opened(tmp_path).close()
 
 
-def test_a_name_half_written_when_the_power_went_is_written_over(tmp_path: Path) -> None:
+def test_a_tag_half_written_when_the_power_went_is_written_over(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as page:
         shown(page, "genai")
-    _set(tmp_path / "generation", place(1) - NAME, int.from_bytes(b"vert\0ex!", sys.byteorder))
+    _set(tmp_path / "generation", place(1) - TAG, int.from_bytes(b"half tag", sys.byteorder))
     with closing(opened(tmp_path)) as page:
-        assert page.standing() == {"genai"}
         shown(page, "other")
-    assert name_at(words_of(tmp_path), 1) == "other"
+    assert standing(tmp_path, among=["genai", "other"]) == {"genai": 7, "other": 7}
+    assert words_of(tmp_path)[COUNT] == 2
 
 
 KILLED = """
@@ -334,10 +408,12 @@ import itertools, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from keyman.serving.page import open_page
-page = open_page(Path(sys.argv[1]), shared=False, now=lambda: datetime.now(UTC))
-print(page.standing() == {f"name-{n}" for n in range(len(page.standing()))}, flush=True)
-for number in itertools.count(len(page.standing())):
-    page.show(page.mark(f"name-{number}", usable=True))
+page = open_page(Path(sys.argv[1]), key=b"k", shared=False, now=lambda: datetime.now(UTC))
+there = len(page._places)
+marks = [page.mark(f"name-{n}", 7) for n in range(there)]
+print([mark.entry for mark in marks] == [*range(there)], flush=True)
+for number in itertools.count(there):
+    page.show(page.mark(f"name-{number}", 7))
     page.beat()
 """
 
@@ -381,13 +457,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from keyman.serving.page import open_page
-page = open_page(Path(sys.argv[1]), shared=False, now=lambda: datetime.now(UTC))
+page = open_page(Path(sys.argv[1]), key=b"k", shared=False, now=lambda: datetime.now(UTC))
 if page is None:
     print("none")
 else:
-    marks = [page.mark(f"name-{n}", usable=True) for n in range(200)]
+    marks = [page.mark(f"name-{n}", 7) for n in range(200)]
     print(sum(mark is not None for mark in marks))
-    page.show(page.mark("name-0", usable=True))
+    page.show(page.mark("name-0", 7))
     page.beat()
 """
 
@@ -418,10 +494,11 @@ def test_a_page_that_cannot_grow_goes_on_for_the_names_that_it_has(
 # What is answered, and what the page shows.
 
 
-def generation(headers: str) -> Mark:
+def generation(headers: str) -> tuple[int, int, bytes]:
+    """Entry, generation and tag."""
     (line,) = (line for line in headers.split("\r\n") if line.startswith("keyman-generation: "))
-    index, _, number = line.partition(": ")[2].partition(".")
-    return Mark(int(index), int(number))
+    index, number, tag = line.partition(": ")[2].split(".")
+    return int(index), int(number), bytes.fromhex(tag)
 
 
 def head(snapshot: Snapshot, name: str, *, plain: bool = False) -> str:
@@ -436,12 +513,12 @@ def test_every_answer_carries_the_generation_that_the_page_shows(tmp_path: Path)
         for version in range(3, 9):
             for name in ("genai", "vertex"):
                 snapshot.publish(name, version_is(name, version, previous=version - 1))
-                mark = generation(head(snapshot, name))
+                entry, number, tag = mark = generation(head(snapshot, name))
                 assert generation(head(snapshot, name, plain=True)) == mark
-                assert snapshot.look_up(name).headers["keyman-generation"] == "{}.{}".format(*mark)
-                assert words_of(tmp_path)[place(mark.entry)] == mark.generation
-                assert name_at(words_of(tmp_path), mark.entry) == name
-                assert mark.generation % 2 == 0
+                said = snapshot.look_up(name).headers["keyman-generation"]
+                assert said == f"{entry}.{number}.{tag.hex()}"
+                assert words_of(tmp_path)[place(entry) :][:2] == [number, version]
+                assert tag_at(words_of(tmp_path), entry) == tag == tag_of(name)
 
 
 def test_without_a_page_no_answer_carries_one() -> None:
@@ -472,6 +549,7 @@ def seven_with(**change: Any) -> Answer:
         ("another place to call", seven_with(lookup=Lookup(base_url="https://else.example")), True),
         ("another end", seven_with(expires_at=TOMORROW), True),
         ("another secret", seven_with(secret=Secret("x")), True),
+        ("the same, but it leaked", replace(SEVEN, standing=0), True),
         ("nothing usable", nothing_usable(8), True),
         ("the previous one retired", version_is("genai", 7), True),
     ],
@@ -500,8 +578,8 @@ def test_the_same_refusal_is_the_same_answer(tmp_path: Path) -> None:
         snapshot.publish("genai", nothing_usable(4))
         assert words_of(tmp_path) == before
         snapshot.publish("genai", nothing_usable(5, errors.NotAdopted("another")))
-        assert words_of(tmp_path)[place(0)] == before[place(0)] + 2
-        assert before[place(0)] % 2 == 1
+        assert words_of(tmp_path)[place(0)] > before[place(0)]
+        assert standing(tmp_path, among=["genai"]) == {"genai": 0}
 
 
 def test_an_older_answer_changes_nothing(tmp_path: Path) -> None:
@@ -523,12 +601,11 @@ def test_first_the_page_then_the_answer_then_those_who_wait(tmp_path: Path) -> N
             super().show(mark)
 
     def told(name: str) -> None:
-        mark = generation(head(snapshot, name))
-        assert words_of(tmp_path)[place(0)] == mark.generation
+        assert words_of(tmp_path)[place(0)] == generation(head(snapshot, name))[1]
         seen.append(("told", snapshot.look_up(name).version))
 
     opened(tmp_path).close()
-    with closing(Watched(os.open(tmp_path / "generation", os.O_RDWR), now)) as page:
+    with closing(Watched(os.open(tmp_path / "generation", os.O_RDWR), KEY, now)) as page:
         snapshot = Snapshot(SetClock(), page)
         snapshot.subscribe(told)
         for version in (7, 8):
@@ -538,11 +615,11 @@ def test_first_the_page_then_the_answer_then_those_who_wait(tmp_path: Path) -> N
 
 def test_a_name_without_a_place_is_answered_all_the_same(tmp_path: Path) -> None:
     class Full(Page):
-        def mark(self, name: str, *, usable: bool) -> Mark | None:
+        def mark(self, name: str, version: int) -> Mark | None:
             return None
 
     opened(tmp_path).close()
-    with closing(Full(os.open(tmp_path / "generation", os.O_RDWR), now)) as page:
+    with closing(Full(os.open(tmp_path / "generation", os.O_RDWR), KEY, now)) as page:
         snapshot = Snapshot(SetClock(), page)
         snapshot.publish("genai", version_is("genai", 7))
         assert "generation" not in head(snapshot, "genai")
@@ -557,7 +634,7 @@ def test_the_slow_way_carries_it_as_well() -> None:
         here.agent.stop()
         here.start()
         here.serve("genai", 8, previous=7)
-        mark = generation(head(snapshot, "genai"))
+        entry, number, tag = generation(head(snapshot, "genai"))
         for call in (
             ("GET", "/api/v1/secrets/genai"),
             ("GET", "/api/v1/secrets/genai?stage=previous"),
@@ -566,7 +643,7 @@ def test_the_slow_way_carries_it_as_well() -> None:
         ):
             status, headers, said = here.ask(*call)
             assert status == 200
-            assert headers["keyman-generation"] == "{}.{}".format(*mark)
+            assert headers["keyman-generation"] == f"{entry}.{number}.{tag.hex()}"
             assert headers["cache-control"] == "no-store"
             assert headers["etag"] == f'"{said["version"]}"'
         here.agent.stop()
@@ -584,7 +661,8 @@ def test_who_holds_a_name_asks_once_more_when_others_may_see_it() -> None:
         after = {name: generation(head(snapshot, name)) for name in ("genai", "other")}
         assert after["genai"] != before["genai"]
         assert after["other"] == before["other"]
-        assert words_of(here.path.parent)[place(after["genai"][0])] == after["genai"][1]
+        entry, number, _ = after["genai"]
+        assert words_of(here.path.parent)[place(entry) :][:2] == [number, 8], "it may stand in"
         here.agent.doors.narrow({"genai": [1], "unknown": []})
         assert generation(head(snapshot, "genai")) == after["genai"]
         here.agent.stop()
@@ -616,41 +694,68 @@ credentials:
 """
 
 
+def key_of(app: App) -> bytes:
+    return f"keyman page {app.journal.installation}".encode()
+
+
+def settings_in(folder: Path, text: str = CONFIG) -> Settings:
+    config = folder / "config.yaml"
+    config.write_text(text)
+    config.chmod(0o600)
+    return load(config, home=folder / "home", environ={})
+
+
+BOTH, HOME = ("genai", "partner"), "home"
+
+
 def test_a_daemon_tells_the_holders_of_what_left_the_configuration(tmp_path: Path) -> None:
-    config, home = tmp_path / "config.yaml", tmp_path / "home"
-    config.write_text(CONFIG)
-    config.chmod(0o600)
-
-    def settings() -> Settings:
-        return load(config, home=home, environ={})
-
-    with open_app(settings()) as app:
-        for name in ("genai", "partner"):
+    home = tmp_path / HOME
+    with open_app(settings_in(tmp_path)) as app:
+        key = key_of(app)
+        for name in BOTH:
             app.desk.put(name, Secret(secret_of(name, 1)), None, "test")
-        assert app.snapshot.names() == {"genai", "partner"}
-    first = words_of(home)
-    config.write_text("".join(CONFIG.splitlines(keepends=True)[:2]))
-    with open_app(settings()) as app:
-        assert app.snapshot.names() == {"genai"}
-    second = words_of(home)
-    assert second[COUNT] == 2
-    after = {name_at(second, n): second[place(n)] for n in range(2)}
-    before = {name_at(first, n): first[place(n)] for n in range(2)}
-    assert after["partner"] % 2 == 1, "nobody may go on with it"
-    assert after["genai"] % 2 == 0
-    assert after["genai"] > before["genai"], "who held it asks once"
-
-
-def test_a_command_leaves_the_page_alone(tmp_path: Path) -> None:
-    """It answers no lookups: what clients hold goes on standing in for the daemon that is away."""
-    config, home = tmp_path / "config.yaml", tmp_path / "home"
-    config.write_text(CONFIG)
-    config.chmod(0o600)
-    settings = load(config, home=home, environ={})
-    with open_app(settings, role=COMMAND):
-        assert not (home / "generation").exists()
-    open_app(settings).close()
+        assert app.snapshot.names() == set(BOTH)
+        assert standing(home, key, among=BOTH) == {"genai": 1, "partner": 1}
     before = words_of(home)
-    with open_app(settings, role=COMMAND) as app:
+    with open_app(settings_in(tmp_path, "".join(CONFIG.splitlines(keepends=True)[:2]))) as app:
+        assert app.snapshot.names() == {"genai"}
+    after = words_of(home)
+    assert standing(home, key, among=BOTH) == {"genai": 1, "partner": 0}
+    assert after[COUNT] == 2
+    assert all(after[place(n)] > before[place(n)] for n in range(2)), "who held it asks once"
+
+
+def test_a_command_makes_no_page(tmp_path: Path) -> None:
+    with open_app(settings_in(tmp_path), role=COMMAND) as app:
         app.desk.put("genai", Secret("x"), None, "test")
-    assert words_of(home) == before
+    assert not (tmp_path / HOME / "generation").exists()
+
+
+def test_a_command_tells_the_holders_and_has_no_heartbeat(tmp_path: Path) -> None:
+    """No daemon is there to answer, but what clients hold must not outlive what replaced it."""
+    home = tmp_path / HOME
+    with open_app(settings_in(tmp_path)) as app:
+        key = key_of(app)
+        app.desk.put("genai", Secret("x"), None, "test")
+        app.desk.put("partner", Secret("y"), None, "test")
+        app.snapshot.beat()  # and then it is killed
+    inode = (home / "generation").stat().st_ino
+    with open_app(settings_in(tmp_path), role=COMMAND) as app:
+        assert words_of(home)[BEAT] == 0
+        app.desk.put("genai", Secret("z"), None, "test")
+    assert standing(home, key, among=BOTH) == {"genai": 2, "partner": 1}
+    assert words_of(home)[BEAT] == 0
+    assert (home / "generation").stat().st_ino == inode
+
+
+def test_tags_are_of_the_installation_and_the_same_after_a_restart(tmp_path: Path) -> None:
+    places = []
+    for _ in range(2):
+        with open_app(settings_in(tmp_path)) as app:
+            assert (
+                app.journal.installation.encode()
+                not in (tmp_path / HOME / "generation").read_bytes()
+            )
+            places.append([tag_at(words_of(tmp_path / HOME), n) for n in range(2)])
+    assert places[0] == places[1]
+    assert words_of(tmp_path / HOME)[COUNT] == 2
