@@ -14,6 +14,7 @@ from benchmarks import (
     daemon_weight,
     lookups,
     rotation_cost,
+    store_copy,
     ten_thousand_tokens,
 )
 
@@ -23,6 +24,7 @@ ALL = {
     "rotation_cost": rotation_cost.figures,
     "daemon_weight": daemon_weight.figures,
     "command_get": command_get.figures,
+    "store_copy": store_copy.figures,
 }
 EVERY = ALL | {"ten_thousand_tokens": ten_thousand_tokens.figures}
 

@@ -1,7 +1,8 @@
 """What one secret costs a shell: whole processes, from their start to their end.
 
 The peer is a bare start of the same interpreter (`python -I -S -c pass`), run in turn with each
-command in every round, so that all meet the same moods of the machine. `keyman` is started as an
+command in every round, so that all meet the same moods of the machine; `keyring get` and
+secret-tool, which take longer, have rounds of their own with it. `keyman` is started as an
 installer's script does it, with its modules compiled, as they are after the first call.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import peers
 from benchmarks.daemon_weight import CONFIG
 from benchmarks.figure import Figure
 from keyman import client
@@ -41,11 +43,22 @@ def figures() -> Iterator[Figure]:
         environment = _home(Path(folder), sandbox, url)
         keyman = _installed(Path(folder))
         with _daemon(Path(folder), environment):
-            yield from _with_a_daemon(keyman, environment)
+            beside = _keyrings(keyman, environment, Path(folder))
+            yield from _with_a_daemon(keyman, environment, beside)
         yield from _without(keyman, environment)
 
 
-def _with_a_daemon(keyman: str, environment: dict[str, str]) -> Iterator[Figure]:
+def _keyrings(keyman: str, environment: dict[str, str], folder: Path) -> str:
+    """What the desktop's keyring takes, in words."""
+    with peers.keyrings(folder / "keyring") as (commands, needed):
+        there = {name: command for name, command in commands.items() if command}
+        ours = {"get": [keyman, "get", "genai"]}
+        taken = _rounds(ours | there, environment | needed, ROUNDS_WITHOUT) if there else {}
+    said = (f"{n} {_median(taken[n])}" if n in there else peers.absent(n) for n in commands)
+    return f"{', '.join(said)}" + (f" beside {_median(taken['get'])}" if there else "")
+
+
+def _with_a_daemon(keyman: str, environment: dict[str, str], beside: str) -> Iterator[Figure]:
     commands = {
         "get": [keyman, "get", "genai"],
         "env": [keyman, "env", "genai"],
@@ -64,7 +77,7 @@ def _with_a_daemon(keyman: str, environment: dict[str, str]) -> Iterator[Figure]
             _beside(taken[name], taken["bare"]),
             limits[name],
             detail=f"{_median(taken[name])} beside {_median(taken['bare'])}"
-            + (f"; keyman {also}" if name == "get" else ""),
+            + (f"; keyman {also}; {beside}" if name == "get" else ""),
         )
 
 

@@ -42,7 +42,7 @@ def agent(place: Path) -> None:
     clock = SystemClock()
     home = place.with_suffix("")
     home.mkdir()
-    snapshot = Snapshot(clock, open_page(home, shared=False, now=clock.now))
+    snapshot = Snapshot(clock, open_page(home, key=b"benchmark", shared=False, now=clock.now))
     api = Api(Nobody(), snapshot, reload=dict, since=clock.now())  # type: ignore[arg-type]
     serving = Agent(api, place)
     _publish(snapshot, "genai", 1)

@@ -17,6 +17,7 @@ import pytest
 
 import keyman
 from keyman import client
+from keyman.cli.following import answers
 from keyman.client import asking, remote
 from keyman.client.held import HELD
 from keyman.errors import ConfigError
@@ -97,7 +98,7 @@ def test_no_page_of_this_machine_speaks_for_an_agent_elsewhere(
     folder = tmp_path / "http:"
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
-    page = open_page(folder, shared=False, now=lambda: datetime.now(UTC))
+    page = open_page(folder, key=b"k", shared=False, now=lambda: datetime.now(UTC))
     assert page is not None
     with closing(page):
         net.agent.stop()
@@ -155,6 +156,28 @@ def test_a_token_that_was_replaced_is_read_anew(net: Network) -> None:
     token_file(net).write_text(net.client("app-2", "genai"))
     net.serve("genai", 8)
     assert keyman.get("genai") == EIGHT
+
+
+@pytest.mark.parametrize("refusals", [0, 11], ids=["at-once", "after-many"])
+def test_every_call_reads_it_anew(net: Network, refusals: int) -> None:
+    """Whatever waits or reports, too; who was refused too often is no longer told why."""
+    path = "/api/v1/secrets/genai"
+    assert client.call("GET", path)[0] == 200
+    net.register.revoke("app", "the test")
+    statuses = [client.call("GET", path)[0] for _ in range(refusals)]
+    token_file(net).write_text(net.client("app-2", "genai"))
+    assert client.call("POST", f"{path}/rejected", {"version": 6})[0] == 200
+    assert statuses[:1] + statuses[-1:] == ([401, 429] if refusals else [])
+
+
+def test_what_follows_a_secret_goes_on_with_a_token_that_was_replaced(net: Network) -> None:
+    """As `keyman write --watch` and `keyman run --restart` do."""
+    following = answers("genai", None)
+    assert next(following)["version"] == 7
+    net.register.revoke("app", "the test")
+    token_file(net).write_text(net.client("app-2", "genai"))
+    net.serve("genai", 8)
+    assert next(following)["version"] == 8
 
 
 def test_a_token_that_was_revoked_is_not_shown_over_and_over(net: Network) -> None:
@@ -304,6 +327,22 @@ def test_a_certificate_of_somebody_else(authority: Authority, say: Say) -> None:
         say(URL=f"https://{here.host}", TOKEN=here.client("app"), CA_BUNDLE=authority.file)
         with pytest.raises(keyman.NotRunning, match="not who it says"):
             keyman.get("genai")
+
+
+def test_a_bundle_that_was_replaced_is_read_anew(
+    encrypted: Network, authority: Authority, tmp_path: Path
+) -> None:
+    """As an authority's successor arrives: put in the place of the file, or written into it."""
+    assert client.call("GET", "/healthz")[0] == 200
+    ours = authority.file.read_bytes()
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other").file
+    for replace in (other.replace, lambda to: to.write_bytes(ours + b"\n")):
+        replace(authority.file)
+        if authority.file.read_bytes() != ours + b"\n":
+            with pytest.raises(keyman.NotRunning, match="not who it says"):
+                client.call("GET", "/healthz")
+    assert client.call("GET", "/healthz")[0] == 200
 
 
 def test_a_bundle_that_is_none(encrypted: Network, say: Say, tmp_path: Path) -> None:

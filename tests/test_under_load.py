@@ -14,12 +14,22 @@ def stretch(secret: str, first: float, last: float, *, refused: int = 0) -> Stre
 
 
 def test_a_rotation_under_load_hands_out_nothing_dead_and_nothing_older() -> None:
-    came = run(lookups=50_000, kills=2, promotions=2, seed=3)
-    assert not came.broken, came.told()
-    assert came.kills >= 2
+    came = run({"lookups": 50_000, "kills": 2, "promotions": 2}, seed=3)
+    assert not came.broken, "\n".join([*came.broken, came.told()])
+
+
+def test_a_run_that_did_not_get_so_far_has_failed() -> None:
+    came = run({"lookups": 10**9, "kills": 1, "promotions": 1}, seed=4, longest=0.0)
+    ends = [line for line in came.broken if line.startswith("the run: ")]
+    assert [line.split()[3] for line in ends] == ["lookups,", "kills,", "promotions,"]
 
 
 # The judge itself.
+
+
+def test_what_is_missing_is_named_and_what_is_there_is_not() -> None:
+    (said,) = judge.missing({"lookups": 5, "kills": 2}, {"lookups": 5, "kills": 3})
+    assert said == "the run: 2 kills, and 3 were wanted"
 
 
 def test_each_in_its_turn_is_fine() -> None:

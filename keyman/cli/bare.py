@@ -7,8 +7,8 @@ told apart by hand, errors are the same two lines as everywhere.
 
 from __future__ import annotations
 
-import os
 import sys
+from errno import EAGAIN, EBADF
 
 from keyman import client
 from keyman.errors import INTERRUPTED, STATUSES, ConfigError, Error, NotFound, UsageError
@@ -16,6 +16,7 @@ from keyman.errors import INTERRUPTED, STATUSES, ConfigError, Error, NotFound, U
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
 
 
 class Words:
@@ -68,22 +69,53 @@ def refuse_odd(name: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print it, all of it, now; in UTF-8, since no locale may change a secret."""
-    raw = getattr(sys.stdout, "buffer", None)
-    if raw is None:
-        sys.stdout.write(text)
-    else:
-        sys.stdout.flush()
-        raw.write(text.encode())
-    sys.stdout.flush()
+    """Print it, all of it, now; in UTF-8, since no locale may change a secret.
+
+    Raises Error if it can't be, BrokenPipeError if nobody reads it any more.
+    """
+    try:
+        _put(sys.stdout, text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Error(
+            f"the output could not be written: {error.strerror}",
+            hint="look where standard output leads, and whether there is room",
+        ) from None
 
 
 def note(text: str) -> None:
     """Something for people beside the output."""
     from keyman.telemetry import escaped
 
-    sys.stderr.write(f"keyman: {escaped(text)}\n")
-    sys.stderr.flush()
+    _mention(sys.stderr, f"keyman: {escaped(text)}\n")
+
+
+def _mention(stream: TextIO | None, text: str) -> None:
+    """Say what is not the work itself: that goes on, and has its status, if nobody can hear us."""
+    try:
+        _put(stream, text)
+    except OSError:
+        return
+
+
+def _put(stream: TextIO | None, text: str) -> None:
+    """Past Python's buffer: what failed from there is tried again at the end, and fails again."""
+    if stream is None:
+        raise OSError(EBADF, "it is closed")
+    stream.flush()
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:  # a stand-in for a stream of the system's
+        stream.write(text)
+        return
+    own = (stream.encoding, stream.errors or "strict")
+    raw = getattr(buffer, "raw", buffer)
+    left = text.encode(*own) if stream is sys.stderr else text.encode(errors="surrogateescape")
+    while left:
+        taken = raw.write(left)
+        if taken is None:
+            raise BlockingIOError(EAGAIN, "nobody takes it now")
+        left = left[taken:]
 
 
 def ended(work: Callable[[], int], *, as_json: bool = False) -> int:
@@ -95,8 +127,7 @@ def ended(work: Callable[[], int], *, as_json: bool = False) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # whoever read it has enough
 
 
 def complain(error: Error, *, as_json: bool = False) -> int:
@@ -104,8 +135,7 @@ def complain(error: Error, *, as_json: bool = False) -> int:
     if as_json:
         import json
 
-        sys.stdout.write(json.dumps(error.as_json()) + "\n")
-        sys.stdout.flush()
+        _mention(sys.stdout, json.dumps(error.as_json()) + "\n")
     two_lines(error.message, error.hint, many=isinstance(error, ConfigError))
     return STATUSES[error.code][0]
 
@@ -115,5 +145,4 @@ def two_lines(message: str, hint: str, *, many: bool = False) -> None:
     from keyman.telemetry import escaped
 
     said = "\n".join(map(escaped, message.split("\n"))) if many else escaped(message)
-    sys.stderr.write(f"keyman: error: {said}\nkeyman: hint: {escaped(hint)}\n")
-    sys.stderr.flush()
+    _mention(sys.stderr, f"keyman: error: {said}\nkeyman: hint: {escaped(hint)}\n")

@@ -7,11 +7,17 @@ opened, read-only, by the parts of keyman that need the packages of `keyman[daem
 from __future__ import annotations
 
 from keyman import client
-from keyman.cli import bare
-from keyman.errors import ConfigError, NotRunning, UsageError
+from keyman.cli import bare, private_memory
+from keyman.errors import ConfigError, Error, NotRunning, UsageError
 
 PATIENCE = 1.5  # seconds for an answer that an agent has ready
 PATIENCE_IN_ALL = 3.0
+FROM_AFAR = {
+    "not_running": "KEYMAN_URL says where to ask: is it right, and does keyman run there?",
+    "not_allowed": "what is in KEYMAN_TOKEN, or in the file that KEYMAN_TOKEN_FILE names, is not "
+    "taken there: `keyman client add NAME --allow …` on that machine gives another token",
+    "not_found": "or this token may not look it up: `keyman client list` on that machine tells",
+}
 HELP = """\
 Usage: keyman [--config FILE] get NAME [--json | --field FIELD] [--previous]
 
@@ -36,6 +42,7 @@ def _get(arguments: list[str], config: str | None, *, as_json: bool) -> int:
         bare.say(HELP)
         return 0
     name, field, previous = parsed(arguments)
+    private_memory.no_core_file()
     answer = ask(name, previous=previous, config=config)
     bare.say(_shown(answer, field, as_json=as_json))
     return 0
@@ -56,6 +63,25 @@ def parsed(arguments: list[str]) -> tuple[str, str | None, bool]:
 
 def ask(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
     """The object of `get --json`: from the agent, else read without one. Raises what `get` says."""
+    try:
+        return _asked(name, previous=previous, config=config)
+    except Error as error:
+        error.hint = _next_move(error, previous=previous)
+        raise
+
+
+def _next_move(error: Error, *, previous: bool) -> str:
+    """What helps from here: who answered does not know in which way it was asked."""
+    if previous and error.code == "no_usable_secret":
+        return "there is one while an overlap runs; without --previous you get the current one"
+    if "://" not in client.addresses()[0]:
+        return error.hint
+    if error.code == "not_running" and error.hint != error.default_hint:
+        return error.hint
+    return FROM_AFAR.get(error.code, error.hint)
+
+
+def _asked(name: str, *, previous: bool, config: str | None) -> dict[str, object]:
     stage = "previous" if previous else "current"
     try:
         return client.lookup(name, stage=stage, timeout=PATIENCE)

@@ -5,7 +5,9 @@
             └── somebody else wrote it meanwhile ───────┴─► takes the place of NAME
 
 Whoever reads it meets the old content or the new. A symbolic link is never followed: neither one
-that was there nor one that is put there while we write. Folders are not made.
+that was there nor one that is put there while we write. Folders are not made. Several of us take
+turns by a lock on the folder; since whoever may read a folder may lock it, nobody waits for that
+for long.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +26,7 @@ from keyman.errors import NotAllowed, StoreFailed, UsageError
 
 LARGEST = 4 * 1024 * 1024
 TRIES = 10  # while somebody else is faster
+LOOKS, PAUSE = 3000, 0.001  # whether it is our turn, and seconds between two of them
 PRIVATE = 0o600
 
 Render = Callable[[bytes], bytes]  # what is there (nothing is empty) → what is wanted
@@ -35,7 +39,7 @@ class RenderedFile:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._name = self._path.name
-        self._beside = f".{self._name}.keyman"
+        self._beside = ""
         self.warnings: list[str] = []
 
     def replace(self, render: Render) -> bool:
@@ -66,15 +70,20 @@ class RenderedFile:
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[int]:
-        """The folder, opened once: nobody can put another in its place. Others of us wait."""
+        """The folder, opened once: nobody can put another in its place. Others of us wait.
+
+        Who has no turn writes beside under a name of its own; what is looked at a second time
+        before it takes its place tells it of the others.
+        """
         parent = self._path.parent
         try:
             folder = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"there is no folder {parent}", hint="make it first") from None
         try:
-            with contextlib.suppress(OSError):  # without locks there, the second look has to do
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            self._beside = f".{self._name}.keyman"
+            if not _our_turn(folder):
+                self._beside += f"-{os.urandom(8).hex()}"
             yield folder
         finally:
             os.close(folder)
@@ -155,6 +164,20 @@ class RenderedFile:
 
     def _no_file(self) -> UsageError:
         return UsageError(f"{self._path} is not a regular file", hint="name another one")
+
+
+def _our_turn(folder: int) -> bool:
+    """Whether it came in time. It never does where there are no locks."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
 
 
 def _identity(found: os.stat_result | None) -> tuple[int, ...] | None:

@@ -42,6 +42,8 @@ def _run(arguments: list[str], config: str | None) -> int:
         return 0
     words = parsed(arguments)
     command = words.behind or []
+    if "--restart" in words.flags:
+        _prepare_to_stay()
     names = names_of(words.names, config)
     answers = {name: ask(name, previous=False, config=config) for name in words.names}
     values = _Values(names, answers)
@@ -106,6 +108,18 @@ def _become(command: list[str], environment: dict[str, str]) -> int:
     for number in (SIGPIPE, SIGXFSZ):
         signal(number, SIG_DFL)  # Python ignores them, and the command would inherit that
     return os.execvpe(command[0], command, environment)  # noqa: S606 no shell is wanted between
+
+
+def _prepare_to_stay() -> None:
+    """Raises UsageError where that can't be."""
+    if not hasattr(os, "posix_spawnp"):
+        raise UsageError(
+            "--restart needs processes and signals as Linux and macOS have them",
+            hint="without it the command gets the current secret when it starts",
+        )
+    from keyman.cli import private_memory
+
+    private_memory.no_reader()  # and no limit on core files, which the command would inherit
 
 
 def _supervised(command: list[str], values: _Values, config: str | None) -> int:

@@ -10,7 +10,7 @@ import os
 import time
 
 from keyman import dotenv, quoting
-from keyman.cli import bare
+from keyman.cli import bare, private_memory
 from keyman.cli.get import ask
 from keyman.cli.variables import Names, names_of
 from keyman.errors import Error, UsageError
@@ -56,12 +56,17 @@ def _write(arguments: list[str], config: str | None) -> int:
     words = parsed(arguments)
     [name] = words.names
     writer = _Writer(name, words.options, config)
+    private_memory.no_core_file()
+    private_memory.no_reader()
     if "--watch" in words.flags:
         _end_quietly_on_sigterm()
     first = ask(name, previous=False, config=config)
-    writer.write(first)
+    done = writer.write(first)
     if "--watch" in words.flags:
+        _mention(done)
         _watch(writer, first, config)
+    else:
+        bare.say(done)
     return 0
 
 
@@ -95,13 +100,13 @@ class _Writer:
         self._to = options["--to"]
         self._file = _file(self._to)
 
-    def write(self, answer: Mapping[str, object]) -> None:
-        """Raises what stands in the way. Says what it did."""
+    def write(self, answer: Mapping[str, object]) -> str:
+        """Raises what stands in the way. A line that says what it did."""
         written = self._file.replace(self._render(answer))
         for warning in self._file.warnings:
             bare.note(f"warning: {warning}")
         has = "written to" if written else "was already in"
-        bare.say(f"{self.credential}: version {answer['version']} {has} {self._to}\n")
+        return f"{self.credential}: version {answer['version']} {has} {self._to}\n"
 
     def _render(self, answer: Mapping[str, object]) -> Render:
         if self._form == "raw":
@@ -129,23 +134,30 @@ def _file(path: str) -> RenderedFile:
     return RenderedFile(path)
 
 
+def _mention(line: str) -> None:
+    """The file matters, not who hears of it."""
+    try:
+        bare.say(line)
+    except (Error, BrokenPipeError):
+        bare.note(line.rstrip("\n"))
+
+
 def _watch(writer: _Writer, written: Mapping[str, object], config: str | None) -> None:
     """At each promotion, until SIGINT or SIGTERM."""
     from keyman.cli.following import answers
 
     for answer in answers(writer.credential, config):
         if answer != written:
-            _persevere(writer, answer)
+            _mention(_persevere(writer, answer))
             written = answer
 
 
-def _persevere(writer: _Writer, answer: Mapping[str, object]) -> None:
-    """Try until it is written: a full disk is no reason to stop watching."""
+def _persevere(writer: _Writer, answer: Mapping[str, object]) -> str:
+    """What was done. Try until it is written: a full disk is no reason to stop watching."""
     pause, said = FIRST_PAUSE, ""
     while True:
         try:
-            writer.write(answer)
-            return
+            return writer.write(answer)
         except Error as error:
             if error.message != said:
                 bare.complain(error)

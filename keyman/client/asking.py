@@ -18,12 +18,13 @@ from keyman.client.connection import Answer, Closed, Connection, is_remote, not_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 TIMEOUT = 5.0  # seconds for one question and its answer
 QUESTIONS = 4096  # that are kept written out
 JSON = "application/json"
+STRANGER = (401, 429)  # to a token that is wrong, and to one that was wrong too often
 UNIX = {"Host": "keyman"}
 
 
@@ -89,16 +90,25 @@ def lookup(path: str, *, patience: float = TIMEOUT) -> Answer:
 
 
 def _over_the_network(where: tuple[str, ...], path: str, patience: float) -> Answer:
-    """The same with a token, which is read anew if it is refused: somebody may have replaced it."""
-    told = _introduction(where[0])
-    answer = _exchange(where, request("GET", path, {**told, "Accept": JSON}), patience)
-    if answer.status == 401:
+    def exchanged(told: Mapping[str, str]) -> Answer:
+        return _exchange(where, request("GET", path, {**told, "Accept": JSON}), patience)
+
+    return _introduced(where[0], exchanged)
+
+
+def _introduced(address: str, exchanged: Callable[[Mapping[str, str]], Answer]) -> Answer:
+    """What is answered to who we are. A token that is refused is read anew, since somebody may
+    have replaced it: then once more, as nothing was done for a stranger.
+    """
+    told = _introduction(address)
+    answer = exchanged(told)
+    if answer.status in STRANGER and is_remote(address):
         from keyman.client import remote
 
         remote.forget_token()
-        again = _introduction(where[0])
+        again = _introduction(address)
         if again != told:
-            return _exchange(where, request("GET", path, {**again, "Accept": JSON}), patience)
+            return exchanged(again)
     return answer
 
 
@@ -116,27 +126,35 @@ def call(
     `timeout` in seconds covers the whole exchange. Raises NotRunning or NotAllowed if there is no
     answer; what the answer says is the caller's to judge, `checked` does. Every call has a
     connection of its own: what changes something must not be sent twice because a kept
-    connection turned out to be closed.
+    connection turned out to be closed. Where a token is refused that was replaced meanwhile, the
+    other one gets an exchange of its own.
     """
     where = (path_to_socket,) if path_to_socket else addresses()
-    head = {**_introduction(where[0]), "Accept": JSON, **(headers or {})}
-    content = b""
+    more, content = {"Accept": JSON, **(headers or {})}, b""
     if body is not None:
         import json
 
         content = json.dumps(body).encode()
-        head["Content-Type"] = JSON
+        more["Content-Type"] = JSON
     if method != "GET":
-        head["Content-Length"] = str(len(content))
-    question = request(method, path, head) + content
+        more["Content-Length"] = str(len(content))
+
+    def exchanged(told: Mapping[str, str]) -> Answer:
+        return _once(where, request(method, path, {**told, **more}) + content, timeout)
+
+    answer = _introduced(where[0], exchanged)
+    return answer.status, answer.said() if answer.body else None
+
+
+def _once(where: tuple[str, ...], question: bytes, timeout: float) -> Answer:
+    """Over a connection of its own."""
     connection = Connection(where, timeout)
     try:
-        answer = connection.ask(question, timeout)
+        return connection.ask(question, timeout)
     except Closed:
         raise errors.NotRunning("the agent hung up without an answer") from None
     finally:
         connection.close()
-    return answer.status, answer.said() if answer.body else None
 
 
 def checked(status: int, said: Any) -> Any:

@@ -147,9 +147,6 @@ def _loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-_contexts: dict[str | None, SSLContext] = {}
-
-
 def _wrapped(plain: _socket.socket, way: Door, end: float) -> _socket.socket:
     import socket
     import ssl
@@ -171,16 +168,30 @@ def _wrapped(plain: _socket.socket, way: Door, end: float) -> _socket.socket:
         whole.close()
 
 
+_contexts: dict[str | None, tuple[tuple[int, ...], SSLContext]] = {}  # by bundle, and as it was
+
+
 def _context(bundle: str | None) -> SSLContext:
-    """Made once: reading the system's authorities takes longer than many lookups."""
+    """Made once, since reading the system's authorities takes longer than many lookups; and anew
+    once somebody has replaced the bundle.
+    """
     import ssl
 
-    if bundle not in _contexts:
-        try:
-            _contexts[bundle] = ssl.create_default_context(cafile=bundle)
-        except OSError as error:  # ssl.SSLError among them
-            raise ConfigError(
-                f"KEYMAN_CA_BUNDLE can't be used: {error.strerror}",
-                hint="it names a file of PEM certificates",
-            ) from None
-    return _contexts[bundle]
+    try:
+        now = _identity(bundle) if bundle else ()
+        before, context = _contexts.get(bundle, (None, None))
+        if context is None or before != now:
+            context = ssl.create_default_context(cafile=bundle)
+            _contexts[bundle] = now, context
+    except OSError as error:  # ssl.SSLError among them
+        raise ConfigError(
+            f"KEYMAN_CA_BUNDLE can't be used: {error.strerror}",
+            hint="it names a file of PEM certificates",
+        ) from None
+    return context
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    """Differs once somebody wrote the file or put another in its place."""
+    found = os.stat(path)  # noqa: PTH116 pathlib would double the time of the import
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,14 +1,18 @@
-"""What the daemon does for the secrets in its memory, seen from inside of real ones."""
+"""What those who hold secrets do for their memory, seen from inside of real processes."""
 
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.commands.world import ROOT, Home
+from tests.commands.world import GENEROUS, ROOT, Home, until
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="macOS has no prctl: make test, on Linux"
@@ -89,3 +93,89 @@ def test_what_could_not_be_done_is_a_warning(place: Home) -> None:
     assert done.status == 0
     assert "other processes of this user may read the daemon's memory" in done.err
     assert told(place)["dumpable"] == 1
+
+
+# Commands that hold a secret.
+
+# The same, at SIGALRM and when a process ends at once; each into a file of its own.
+TELLS_WHEN_ASKED = """\
+import ctypes, json, os, pathlib, resource, signal
+
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+def tell(*_):
+    core, hardest = resource.getrlimit(resource.RLIMIT_CORE)
+    said = {"core": core == hardest == 0, "dumpable": ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)}
+    told = pathlib.Path(__file__).with_name(f"told-{os.getpid()}")
+    told.with_suffix(".new").write_text(json.dumps(said))
+    told.with_suffix(".new").rename(told)
+
+def leave(status, leave=os._exit):
+    tell()
+    leave(status)
+
+os._exit = leave
+signal.signal(signal.SIGALRM, tell)
+"""
+
+
+def asked(place: Home, pid: int) -> dict[str, int]:
+    """What that process tells of itself: may it leave a core file, may others look into it?"""
+    told = place.folder / f"told-{pid}"
+    if not told.exists():
+        os.kill(pid, signal.SIGALRM)
+        until(told.exists)
+    found: dict[str, int] = json.loads(told.read_text())
+    return found
+
+
+@pytest.fixture
+def telling(place: Home) -> Home:
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip("core files are forbidden here: prlimit --core=unlimited pytest TEST")
+    place.start()
+    customised(place, TELLS_WHEN_ASKED)
+    return place
+
+
+@on_linux
+@pytest.mark.parametrize("words", ["get genai", "env genai"])
+def test_what_reads_once_leaves_no_core_file(telling: Home, words: str) -> None:
+    with telling.process(*words.split()) as process:
+        process.communicate(timeout=GENEROUS)
+    assert asked(telling, process.pid)["core"]
+
+
+@on_linux
+def test_what_writes_keeps_its_memory_to_itself(telling: Home) -> None:
+    to = telling.folder / "key"
+    with telling.process("write", "genai", "--to", str(to), "--watch") as process:
+        try:
+            until(to.exists)
+            assert asked(telling, process.pid) == {"core": True, "dumpable": 0}
+        finally:
+            process.kill()
+
+
+@on_linux
+def test_what_restarts_a_command_does_so_alone(telling: Home) -> None:
+    """The command may be debugged, and leave a core file, as it could without us."""
+    waits = [sys.executable, "-c", "import os; print(os.getpid(), flush=True); input()"]
+    streams = {"stdin": subprocess.PIPE}
+    with telling.process("run", "genai", "--restart", "--", *waits, **streams) as process:
+        try:
+            assert process.stdout is not None
+            command = int(process.stdout.readline())
+            assert asked(telling, process.pid) == {"core": False, "dumpable": 0}
+            assert asked(telling, command) == {"core": False, "dumpable": 1}
+        finally:
+            process.communicate("\n", timeout=GENEROUS)
+
+
+@on_linux
+def test_what_a_command_could_not_do_is_a_warning(telling: Home) -> None:
+    customised(telling, TELLS_WHEN_ASKED + REFUSES)
+    done = telling.run("write", "genai", "--to", str(telling.folder / "key"))
+    assert done.status == 0
+    assert "warning: other processes of this user may read this one's memory" in done.err

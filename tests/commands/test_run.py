@@ -172,6 +172,25 @@ def test_what_the_caller_had_ignored_stays_ignored(kept: Home, restart: list[str
     assert mask(done.stdout) == 1 << (signal.SIGHUP - 1)
 
 
+ELSEWHERE = """\
+import os, signal, sys
+for module, name in (os, "posix_spawnp"), (signal, "SIGQUIT"), (signal, "SIGHUP"):
+    delattr(module, name)
+from keyman.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_restart_is_refused_where_it_can_not_be(kept: Home) -> None:
+    """A Python that lacks what it lacks on Windows."""
+    words = ["run", "genai", "--restart", "--", "true"]
+    command = [sys.executable, "-c", ELSEWHERE, *words]
+    done = subprocess.run(command, env=kept.variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--restart needs processes and signals" in done.stderr
+    assert done.stderr.count("\n") == 2
+
+
 # How it ends.
 
 

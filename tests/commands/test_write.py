@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -129,7 +130,7 @@ def test_who_reads_meanwhile_never_meets_a_part(to: Path) -> None:
 
     def other() -> None:
         count = 0
-        while not stop.is_set():
+        while not stop.wait(0.001):  # as nobody is who starts anew at once: that is not fair
             count += 1
             theirs.replace(partial(line, b"B", count))
 
@@ -183,6 +184,40 @@ def test_a_file_that_keeps_changing_is_given_up(to: Path) -> None:
 def test_what_a_killed_one_left_behind_is_cleared_away(to: Path) -> None:
     to.with_name("..env.keyman").write_text("half of it")
     RenderedFile(str(to)).replace(lambda _: b"whole")
+    assert os.listdir(to.parent) == [".env"]  # noqa: PTH208
+
+
+def test_a_lock_of_somebody_else_s_stops_nobody(to: Path) -> None:
+    """Whoever may read the folder may lock it, and keep that. Ours still do each other no harm."""
+    wrong: list[Exception] = []
+    together, began = threading.Barrier(8), set[int]()
+
+    def render(number: int, _: bytes) -> bytes:
+        if number not in began:
+            began.add(number)
+            together.wait(GENEROUS)
+        return b"%d\n" % number * 100_000
+
+    def write(number: int) -> None:
+        try:
+            RenderedFile(str(to)).replace(partial(render, number))
+        except Exception as error:  # noqa: BLE001 whatever it is
+            wrong.append(error)
+
+    folder = os.open(to.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    patience = threading.Timer(GENEROUS, os.close, [folder])
+    patience.start()
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert (wrong, patience.is_alive()) == ([], True)
+    patience.cancel()
+    os.close(folder)
+    lines = to.read_bytes().splitlines()
+    assert (len(lines), len(set(lines))) == (100_000, 1)
     assert os.listdir(to.parent) == [".env"]  # noqa: PTH208
 
 

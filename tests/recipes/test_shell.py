@@ -53,7 +53,7 @@ def each_call_has_the_current_secret(box: Machine, text: str, notes: Path, answe
 
 
 def test_curl(box: Machine, pasted: list[Block], spied: Path) -> None:
-    each_call_has_the_current_secret(box, pasted[0].text, spied, "gpt-5")
+    each_call_has_the_current_secret(box, pasted[0].text, spied, "pong")
 
 
 def test_curl_with_a_body(box: Machine, pasted: list[Block], spied: Path) -> None:

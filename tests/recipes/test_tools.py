@@ -98,22 +98,44 @@ def test_cline(box: Machine, pasted: list[Block], tells: Callable[[str], None]) 
     starts_with_the_current_secret(box, line.text, words)
 
 
-def test_cline_with_the_key_in_its_file(box: Machine, pasted: list[Block]) -> None:
-    require("jq", found=shutil.which("jq"), hint="apt-get install jq")
+JQ = """\
+#!/bin/sh
+stat -L -c %a /proc/self/fd/1 >> '{rights}'
+exec '{jq}' "$@"
+"""
+
+
+@pytest.fixture
+def rights(box: Machine) -> Iterator[Path]:
+    """A file with the rights of what jq wrote to, as they were before it did."""
+    jq, stands_in = shutil.which("jq"), box.bin / "jq"
+    require("jq", found=jq, hint="apt-get install jq")
+    rights = box.folder / "rights"
+    stands_in.write_text(JQ.format(rights=rights, jq=jq))
+    stands_in.chmod(0o755)
+    yield rights
+    stands_in.unlink()
+
+
+def test_cline_with_the_key_in_its_file(box: Machine, pasted: list[Block], rights: Path) -> None:
     file = box.folder / ".cline/data/settings/providers.json"
     file.parent.mkdir(parents=True)
+    file.with_name("providers.json.new").touch(mode=0o644)  # left behind by somebody
     other = {"settings": {"provider": "openai-native", "apiKey": "not ours"}}
     ours = {"settings": {"provider": "openai-compatible", "model": "gpt-5"}}
     before = {"version": 1, "providers": {"openai-native": other, "openai-compatible": ours}}
     file.write_text(json.dumps(before))
     for comes in (box.current, box.revoke):
         added = {"apiKey": comes(), "baseUrl": box.openai.base_url}
-        done = box.sh(pasted[0].text)
+        done = box.sh(f"umask 022\n{pasted[0].text}")
         assert (done.status, done.err) == (0, "")
         ours["settings"] |= added
         assert json.loads(file.read_text()) == before
         assert file.stat().st_mode & 0o777 == 0o600
+    assert rights.read_text() == "600\n600\n"
     assert [each.name for each in file.parent.iterdir()] == [file.name]
+    assert box.sh(pasted[0].filled({"keyman get genai": "keyman get nobody"})).status != 0
+    assert json.loads(file.read_text()) == before
 
 
 def test_continue(box: Machine, pasted: list[Block]) -> None:

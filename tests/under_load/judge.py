@@ -1,4 +1,4 @@
-"""Nothing dead and nothing older was handed out.
+"""Nothing dead and nothing older was handed out, in a run that came to what it was meant to.
 
 Strict, to the resolution of the machine's clock: once anybody has been answered with a version,
 nobody who asks later gets an earlier one; and nobody who asks after a secret's death at the
@@ -10,6 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tests.under_load.seen import Stretch
+
+
+def missing(came: Mapping[str, int], wanted: Mapping[str, int]) -> Iterator[str]:
+    """What a run did not come to proves nothing."""
+    for what, least in wanted.items():
+        if came[what] < least:
+            yield f"the run: {came[what]:,} {what}, and {least:,} were wanted"
 
 
 def broken(
