@@ -7,7 +7,7 @@
 # copy in .tools. Nothing is written outside this folder where there is no home to write to.
 
 PYTHON  ?= python3
-WORKERS ?= 2
+WORKERS ?= 4
 ARGS    ?=
 
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)

@@ -12,6 +12,20 @@ import sys
 
 from keyman.cli import AT_ONCE
 
+HELP = """\
+Usage: keyman COMMAND
+
+  Only the client is installed here. With it come
+
+  get    print the current secret
+  env    print what sets a shell's variables to it
+  run    run a command that finds it in its environment
+  write  put it into a file, and keep that current
+
+  each with --help. All others come with the daemon's parts:
+  pip install 'keyman[daemon]'
+"""
+
 
 def script() -> None:
     """The program. A command that is called all the time is over once it has said what it had to:
@@ -19,8 +33,9 @@ def script() -> None:
     """
     status = main()
     if sys.argv[1:2] and sys.argv[1] in AT_ONCE:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by whoever started us
+                stream.flush()
         os._exit(status)
     sys.exit(status)
 
@@ -38,10 +53,28 @@ def main(argv: list[str] | None = None) -> int:
         package = (missing.name or "").partition(".")[0]
         if package == "keyman":
             raise
-        print(f"keyman: error: {package} is not installed", file=sys.stderr)
-        print("keyman: hint: pip install 'keyman[daemon]'", file=sys.stderr)
-        return 6
+        return _without_the_daemons_parts(arguments, package)
     return run(arguments)
+
+
+def _without_the_daemons_parts(arguments: list[str], missing: str) -> int:
+    """Where only the client is installed: which commands work, and how to get the others."""
+    from keyman.cli import bare
+    from keyman.errors import NotRunning
+
+    if "--version" in arguments[:1]:
+        from keyman import __version__
+
+        bare.say(f"keyman, version {__version__}\n")
+        return 0
+    if not arguments or arguments[0] in ("--help", "-h"):
+        bare.say(HELP)
+        return 0 if arguments else 2
+    lacking = NotRunning(
+        f"the daemon's parts are not installed here ({missing} is missing)",
+        hint="pip install 'keyman[daemon]'; get, env, run and write work without",
+    )
+    return bare.complain(lacking, as_json="--json" in arguments)
 
 
 def _at_once(name: str, arguments: list[str]) -> int:

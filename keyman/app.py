@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from keyman import errors
+from keyman.client.page import FILE
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import DEFAULT, Settings, prepare_home
 from keyman.core.model import Credential, Secret
@@ -21,6 +22,7 @@ from keyman.db.journal import Journal
 from keyman.desk import Desk
 from keyman.farewell import Farewell, whereabouts
 from keyman.lock import COMMAND, DAEMON, HomeLock
+from keyman.mirroring import Mirroring
 from keyman.performer import Managed
 from keyman.publisher import Publisher
 from keyman.register import Register
@@ -51,9 +53,8 @@ class App:
             self.journal.void_leases(str(settings.home))
             self.stores = Stores(settings, self.journal.installation)
             opened.callback(self.stores.close)
-            for name in self._in_use(settings):  # what can't be opened is told before anything runs
-                self.stores[name]
-            page = self._page(settings) if role == DAEMON else None
+            self._open_stores(settings)
+            page = self._page(settings, role)
             if page is not None:
                 opened.callback(page.close)
             self._closing = opened.pop_all()
@@ -74,6 +75,16 @@ class App:
         self.desk = Desk(self.journal, self.rotator, self.clock, new_id, self.farewell)
         self.register = Register(self.journal, self.clock)
         self.publisher = Publisher(self.snapshot, self.clock)
+        self.mirroring = Mirroring(
+            self.journal,
+            self.stores,
+            self.publisher,
+            self.clock,
+            self.rotator.meter,
+            self._publish,
+        )
+        self.desk.mirrors = self.mirroring.status
+        self.farewell.busy = self.mirroring.busy
         # Name → the newest token's number, and how far the wall was ahead of the time since boot
         # when it came: its end was told by that wall.
         self._told_by: dict[str, tuple[int, float]] = {}
@@ -85,14 +96,24 @@ class App:
         """The default one."""
         return self.stores[DEFAULT]
 
-    @staticmethod
-    def _in_use(settings: Settings) -> set[str]:
+    def _open_stores(self, settings: Settings) -> None:
+        """What can't be opened is told before anything runs; a mirror may come back later."""
         every = settings.credentials.values()
-        return {DEFAULT, *(name for one in every for name in (one.store, *one.mirrors))}
+        for name in {DEFAULT, *(one.store for one in every)}:
+            self.stores[name]
+        for name in sorted({name for one in every for name in one.mirrors}):
+            try:
+                self.stores[name]
+            except (errors.StoreFailed, errors.NotAllowed) as error:
+                self.warnings.append(f"the mirror {name} does not open: {error.message}")
 
-    def _page(self, settings: Settings) -> Page | None:
-        agent = settings.agent
-        return open_page(agent.socket.parent, shared=bool(agent.allow_uids), now=self.clock.now)
+    def _page(self, settings: Settings, role: str) -> Page | None:
+        """A command serves nobody, but who holds what it replaces or destroys must see that."""
+        agent, folder = settings.agent, settings.agent.socket.parent
+        if role != DAEMON and not os.path.exists(folder / FILE):  # noqa: PTH110 never raises
+            return None  # nobody relies on one
+        key = f"keyman page {self.journal.installation}".encode()
+        return open_page(folder, key=key, shared=bool(agent.allow_uids), now=self.clock.now)
 
     def use(self, settings: Settings) -> None:
         """Work by this configuration from now on; lookups follow at once."""
@@ -113,27 +134,47 @@ class App:
             self._told_by.pop(gone, None)
             for address in self.tokens.list(gone):
                 self.tokens.drop(*address)
+        self.snapshot.withdraw_others(managed)
+        down: set[int] = set()  # stores that did not answer: once is enough to wait for each
         for each, record in records:
             self._replace_another_s(each, record, before)
-            self.publisher.publish(each, record)
+            asking = id(each.store) not in down
+            if not self.publisher.publish(each, record, ask=asking) and asking:
+                down.add(id(each.store))
             self.rotator.meter.knows(record)
+        self.mirroring.look_after(records)
 
     def _replace_another_s(self, one: Managed, record: Credential, before: Settings) -> None:
         """A token that was asked for in other ways than now is soon another one's."""
         was, name = before.credentials.get(one.spec.name), one.spec.name
         changed = was is not None and was.options != self.settings.credentials[name].options
         if changed and one.spec.mints and record.current:
-            self.rotator.report(name, record.current.number)
+            self.rotator.report(name, record.current.number, surely=True)
 
     def _changed(self, credential: Credential) -> None:
-        managed = self.rotator.managed.get(credential.name)
-        if managed is None:  # it left the configuration during its turn
+        if credential.name not in self.rotator.managed:  # it left the configuration during its turn
             return
         if credential.spec.mints:
             newest = max((v.number for v in credential.versions if v.issued_at), default=0)
             if self._told_by.get(credential.name, (0,))[0] != newest:
                 self._told_by[credential.name] = newest, self._wall_ahead()
-        self.publisher.publish(managed, credential)
+        self._publish(credential)
+        self.mirroring.follow(credential)
+
+    def _publish(self, credential: Credential) -> None:
+        managed = self.rotator.managed.get(credential.name)
+        if managed is not None:
+            self.publisher.publish(managed, credential)
+            self._as_configured_now(managed, credential)
+
+    def _as_configured_now(self, managed: Managed, credential: Credential) -> None:
+        """What was published by a configuration that was replaced meanwhile is put right."""
+        while (now := self.rotator.managed.get(credential.name)) is not managed:
+            if now is None:
+                self.publisher.withdraw(credential.name)
+                return
+            managed = now
+            self.publisher.publish(managed, credential)
 
     def _secret_of(self, name: str) -> Secret:
         """The current secret of another credential, by the configuration as it is now."""
@@ -191,8 +232,11 @@ class App:
 
     def close(self, *, clean: bool = True) -> None:
         """Let the home go; `clean` if no call of ours to a provider can still be under way."""
+        self.mirroring.close()
         if clean:
             self.rotator.release()
+        if not self.mirroring.lanes.idle:
+            self.stores.leave()
         self._closing.close()
 
     def __enter__(self) -> Self:

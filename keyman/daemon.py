@@ -55,8 +55,31 @@ class Serving(Protocol):
     def stop(self) -> None: ...
 
 
+class Following(Protocol):
+    """Whatever follows the journal in threads of its own; nothing here waits for it."""
+
+    def start(self) -> None: ...
+    def tend(self) -> None:
+        """To be called each second."""
+
+    def sweep(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Nothing:
+    """Nothing follows."""
+
+    def start(self) -> None: ...
+    def tend(self) -> None: ...
+    def sweep(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Daemon:
-    """The scheduler around `advance`. `serve` runs until SIGTERM or SIGINT."""
+    """The scheduler around `advance`. `serve` runs until SIGTERM or SIGINT.
+
+    `following`, if set before that, is started, tended and closed with it.
+    """
 
     def __init__(
         self,
@@ -71,6 +94,7 @@ class Daemon:
         self._turns = Turns(advance, clock)
         self._clock_set = clock_set
         self._keep_house = keep_house
+        self.following: Following = Nothing()
         self._names = names
         self._clock = clock
         self._agent = agent
@@ -156,6 +180,7 @@ class Daemon:
         for name in self._names():
             if self._due.get(name, now) + timedelta(seconds=2) <= now or name not in self._due:
                 self._in_turn(name, now)
+        self.following.sweep()
 
     def _guard(self) -> None:
         """Ring every alarm anew when the wall clock moved otherwise than time did."""
@@ -165,6 +190,7 @@ class Daemon:
             if self._hang_up.is_set():
                 self._hang_up.clear()
                 self._take_up_configuration()
+            self.following.tend()
             passed = (clock.now() - wall).total_seconds()
             awake, set_by = clock.monotonic() - running, passed - (clock.boot() - lived)
             wall, running, lived = clock.now(), clock.monotonic(), clock.boot()
@@ -198,6 +224,7 @@ class Daemon:
         )
         guard = threading.Thread(target=self._guard, name="clock-guard", daemon=True)
         guard.start()
+        self.following.start()
         self.poke_all()
         log.info("running, pid %d", os.getpid())
         # The kernel may hand a signal to any thread, but Python runs its handler in this one, and
@@ -213,6 +240,7 @@ class Daemon:
         log.info("stopping")
         deadline = self._clock.monotonic() + STOPS_WITHIN
         self._scheduler.shutdown(wait=False)
+        self.following.close()
         self._agent.stop()
         while not self._turns.idle() and self._clock.monotonic() < deadline:
             self._clock.sleep(0.02)
@@ -271,7 +299,7 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
         clients=app.register,
         meter=app.rotator.meter,
     )
-    app.rotator.heard = api.heard
+    app.rotator.heard = app.mirroring.telling.heard = api.heard
     agent = Agent(api, at.socket, allow_uids=at.allow_uids, listen=at.listen)
     agent.doors.narrow(settings.allow_uids)
     app.rotator.wait_for(agent.taken)
@@ -285,6 +313,7 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
         keep_house=app.keep_house,
     )
     app.desk.poke = daemon.poke
+    daemon.following = app.mirroring
     daemon.serve()
     if daemon.idle:
         app.close()

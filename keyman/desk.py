@@ -65,7 +65,9 @@ class Forgets(Protocol):
 
 
 class Desk:
-    """`poke(name)`, once it is set, is called when a credential should have a turn now."""
+    """`poke(name)`, once it is set, is called when a credential should have a turn now;
+    `mirrors(name)` tells how far the stores are that follow it.
+    """
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class Desk:
         self._farewell = farewell
         self._keyed = threading.Lock()  # two at once with one key are one order
         self.poke: Callable[[str], None] = lambda _: None
+        self.mirrors: Callable[[str], list[Json]] = lambda _: []
 
     @property
     def _managed(self) -> Mapping[str, Managed]:
@@ -95,7 +98,8 @@ class Desk:
     def status(self, name: str) -> Json:
         """One element of `status --json`. Raises NotFound."""
         credential, observed = self._load(name)
-        return credential_view(credential, observed, self._clock.now())
+        said = credential_view(credential, observed, self._clock.now())
+        return said | {"mirrors": self.mirrors(name)}
 
     def statuses(self) -> list[Json]:
         return [self.status(name) for name in self.names()]
@@ -120,7 +124,8 @@ class Desk:
     def ready(self) -> None:
         """Raises an Error unless journal and every store answer."""
         self._journal.check()
-        for managed in self._managed.values():
+        one_of_each = {id(managed.store): managed for managed in self._managed.values()}
+        for managed in one_of_each.values():
             managed.store.list(managed.spec.name)
 
     # Wishing.

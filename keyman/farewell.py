@@ -1,15 +1,16 @@
 """What becomes of a credential that left the configuration, once somebody says `forget`.
 
-Its secrets leave the store and its record the journal. Its key at the provider stays as it is,
-unless it is to be revoked: for that the journal remembers, from the last start at which the
-credential was configured, how its provider is reached. Nothing secret is among that, so what needs
-a secret that was written into the configuration itself can't be revoked any more.
+Its secrets leave every store, mirrors included, and its record the journal. Its key at the
+provider stays as it is, unless it is to be revoked: for that the journal remembers, from the last
+start at which the credential was configured, how its provider is reached. Nothing secret is among
+that, so what needs a secret that was written into the configuration itself can't be revoked any
+more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ from keyman.db.journal import Journal
 from keyman.providers import SecretOf, open_provider
 from keyman.providers.protocol import Provider
 from keyman.rotator import Rotator
-from keyman.stores.protocol import Store
+from keyman.stores.protocol import Pointing, Store
 from keyman.views import Json
 
 OPTIONS: dict[str, type[Options]] = {
@@ -92,7 +93,10 @@ def _revived(kind: Any, said: Any) -> Any:
 
 
 class Farewell:
-    """Forgets, in an order that can be repeated after any failure: provider, store, journal."""
+    """Forgets, in an order that can be repeated after any failure: provider, stores, journal.
+
+    `busy(name)`, once it is set, tells whether somebody is still writing its mirrors.
+    """
 
     def __init__(
         self,
@@ -107,10 +111,15 @@ class Farewell:
         self._rotator = rotator
         self.network = network
         self._secret_of = secret_of
+        self.busy: Callable[[str], bool] = lambda _: False
 
     def forget(self, name: str, *, revoke: bool) -> Json:
-        """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet."""
-        kept = [store for store in self._stores.values() if store.list(name)]
+        """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet,
+        StoreFailed or Conflict if some may be: ask again.
+        """
+        if self.busy(name):
+            raise errors.Conflict(f"a mirror of {name} is just being written", hint="ask again")
+        kept = [store for store in self._stores.values() if _holds(store, name)]
         if name not in self._journal.names() and not kept:
             left = set(self._journal.names()) - set(self._rotator.managed)
             raise errors.NotFound(
@@ -119,6 +128,8 @@ class Farewell:
             )
         gone = self._revoke(name) if revoke else []
         for store in kept:
+            if isinstance(store, Pointing):
+                store.point(name, None)
             for _, number in store.list(name):
                 store.drop(name, number)
         self._journal.forget(name)
@@ -163,6 +174,13 @@ class Farewell:
             clock=self._rotator.clock,
             secret_of=self._secret_of,
         )
+
+
+def _holds(store: Store, name: str) -> bool:
+    """Anything of the credential, also if only those see it who read the store directly."""
+    if store.list(name):
+        return True
+    return isinstance(store, Pointing) and store.pointed(name) is not None
 
 
 def _refuse_without_means(spec: Spec, options: Options) -> None:

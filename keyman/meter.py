@@ -7,7 +7,7 @@ rare, so one lock is enough for them; lookups are counted by those who answer th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +44,7 @@ class Figures:
     calls: dict[tuple[str, str, str], int] = field(default_factory=dict)
     spent: dict[Call, Spent] = field(default_factory=dict)
     last_turn: datetime | None = None
+    behind: dict[tuple[str, str], bool] = field(default_factory=dict)  #: credential, mirror
 
 
 class Meter:
@@ -71,6 +72,17 @@ class Meter:
                 if one.what in OUTCOMES:
                     key = one.name, one.what
                     self._figures.rotations[key] = self._figures.rotations.get(key, 0) + 1
+
+    def mirrors(self, behind: Mapping[tuple[str, str], bool]) -> None:
+        """Which stores follow which credentials, and whether each is behind."""
+        with self._lock:
+            self._figures.behind = dict(behind)
+
+    def mirror(self, name: str, store: str, *, behind: bool) -> None:
+        """How it is with one of them, unless it is followed no more."""
+        with self._lock:
+            if (name, store) in self._figures.behind:
+                self._figures.behind[name, store] = behind
 
     def turned(self, now: datetime) -> None:
         """A turn came to its end, whatever there was to do in it."""
@@ -106,4 +118,5 @@ class Meter:
                 dict(now.calls),
                 {call: Spent(s.seconds, s.times) for call, s in now.spent.items()},
                 now.last_turn,
+                dict(now.behind),
             )

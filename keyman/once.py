@@ -21,6 +21,7 @@ from keyman.views import Json, time_text
 ONCE_AT_MOST = 600.0  # seconds for one credential
 ONCE_RESTS = timedelta(seconds=10)  # the longest pause after a failure that is sat out
 ONCE_TRIES = 3
+MIRRORS_WITHIN = 60.0  # seconds for all of them
 
 log = logging.getLogger("keyman.once")
 
@@ -33,7 +34,10 @@ def run_once(settings: Settings) -> list[Json]:
     with open_app(settings, role=COMMAND) as app:
         for warning in app.warnings:
             log.warning("%s", warning)
-        return do_what_is_due(app)
+        troubled = do_what_is_due(app)
+        for behind in app.mirroring.settle(MIRRORS_WITHIN, every=True):
+            log.warning("%s", behind)
+        return troubled
 
 
 def do_what_is_due(app: App) -> list[Json]:

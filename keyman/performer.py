@@ -44,6 +44,7 @@ from keyman.core.steps import (
     name_of,
 )
 from keyman.providers.protocol import Issued, Provider
+from keyman.stores.limits import fitting
 from keyman.stores.protocol import Store
 
 MUTATIONS = (Claim, Create, Issue, Activate, Retire, Revoke)
@@ -59,11 +60,13 @@ def nothing(_: str) -> Iterable[int]:
 
 @dataclass(frozen=True, slots=True)
 class Managed:
-    """A credential with the parties that its steps talk to."""
+    """A credential with the parties that its steps talk to, and where else its secret is read."""
 
     spec: Spec
     provider: Provider
     store: Store
+    store_name: str = ""  #: as the configuration calls it; "" for what is no store of that
+    mirrors: tuple[str, ...] = ()  #: the stores that follow it, by their names there
 
 
 class Performer:
@@ -100,11 +103,13 @@ class Performer:
                 fenced = provider.claim(key, spec.installation, epoch)
                 return transitions.claimed(c, epoch, self.clock.now(), fenced=fenced)
             case Create(version):
+                managed.store.ready(c.name)
                 standby_expires_at = c.policy.standby_expiry(version.requested_at)
                 made = provider.create(version, standby_expires_at.replace(microsecond=0))
                 c = transitions.created(c, version, made.handle, made.standby)
                 return self._keep(managed, c, version, made.issued) if made.issued else c
             case Issue(version):
+                managed.store.ready(c.name)  # what is issued is shown only once
                 issued = provider.issue(version, _etag(observed, version.place))
                 return self._keep(managed, c, version, issued)
             case Activate(place):
@@ -176,6 +181,11 @@ class Performer:
         if version.carries is not None:
             return self._carry(managed, c, version)
         return transitions.abandoned(c, Abandon(version, NOT_STORED))
+
+    def expect(self, managed: Managed, secret: Secret) -> None:
+        """Raise StoreFailed if what somebody brings could not be stored."""
+        fitting(managed.spec.name, secret)
+        managed.store.ready(managed.spec.name)
 
     def put(self, managed: Managed, name: str, version: Version, secret: Secret) -> None:
         managed.store.put(name, version.number, secret, slot=version.slot)

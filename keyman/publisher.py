@@ -1,7 +1,8 @@
 """From a saved record to what lookups are answered: fetches the secrets and hands them on.
 
 Called after every save, in the thread that saved. Keeps the secrets that are handed out in
-memory, so that the store is asked once a version and never by a lookup.
+memory, so that the store is asked once a version and never by a lookup; those that may be next as
+well, so that a promotion asks nobody. Who could not be read is remembered for another try.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 
 from keyman.clock import Clock
 from keyman.core.model import Credential, Secret, Stage
-from keyman.errors import StoreFailed
+from keyman.errors import SecretDamaged, StoreFailed
 from keyman.performer import Managed
 from keyman.serving.snapshot import Snapshot, answer_for
 
@@ -23,32 +24,70 @@ class Publisher:
         self._snapshot = snapshot
         self._clock = clock
         self._held: dict[str, dict[int, Secret]] = {}
+        self._lacking: set[str] = set()  # their store did not answer
+        self._revisions: dict[str, int] = {}  # of the records that these two are about
         self._lock = threading.Lock()
 
-    def publish(self, managed: Managed, credential: Credential) -> None:
-        """Let lookups follow the record as it was saved."""
-        secrets = self._secrets(managed, credential)
+    def publish(self, managed: Managed, credential: Credential, *, ask: bool = True) -> bool:
+        """Let lookups follow the record as it was saved. False if a secret could not be read:
+        the store did not answer, or is not to be asked.
+        """
+        secrets, complete = self._secrets(managed, credential, ask=ask)
         answer = answer_for(credential, secrets, managed.provider.lookup(), self._clock.now())
         self._snapshot.publish(credential.name, answer)
+        return complete
 
     def withdraw(self, name: str) -> None:
         with self._lock:
             self._held.pop(name, None)
+            self._lacking.discard(name)
+            self._revisions.pop(name, None)
         self._snapshot.withdraw(name)
 
-    def _secrets(self, managed: Managed, credential: Credential) -> dict[int, Secret]:
-        """Those of the versions that may be handed out, read from the store where not yet held."""
-        wanted = {v.number for v in credential.all_at(Stage.CURRENT, Stage.PREVIOUS)}
-        held = self._held.get(credential.name, {})
+    def lacking(self) -> frozenset[str]:
+        """Whose secrets could not all be read: publishing them once more may help."""
+        with self._lock:
+            return frozenset(self._lacking)
+
+    def secret(self, managed: Managed, number: int) -> Secret | None:
+        """The secret of a version: as it is held, else from its store. Raises StoreFailed."""
+        held = self._held.get(managed.spec.name, {}).get(number)
+        return held or managed.store.get(managed.spec.name, number)
+
+    def _secrets(
+        self, managed: Managed, credential: Credential, *, ask: bool
+    ) -> tuple[dict[int, Secret], bool]:
+        """Those of the versions that may be handed out, now or soon, read from the store where not
+        yet held; and whether nothing is missing that may be handed out now.
+        """
+        name = credential.name
+        needed = {v.number for v in credential.all_at(Stage.CURRENT, Stage.PREVIOUS)}
+        wanted = needed | {v.number for v in credential.all_at(Stage.PENDING)}
+        held = self._held.get(name, {})
         secrets = {number: held[number] for number in wanted & held.keys()}
-        for number in sorted(wanted - held.keys()):
+        unread = set() if ask else needed - held.keys()
+        for number in sorted(wanted - held.keys()) if ask else ():
             try:
-                secret = managed.store.get(credential.name, number)
+                secret = managed.store.get(name, number)
             except StoreFailed as error:
-                log.error("%s: version %d: %s", credential.name, number, error.message)
+                if number in needed:
+                    self._say(name, number, error)
+                    unread |= set() if isinstance(error, SecretDamaged) else {number}
                 continue
             if secret is not None:
                 secrets[number] = secret
+        self._keep(credential, secrets, lacking=bool(unread))
+        return secrets, not unread
+
+    def _say(self, name: str, number: int, error: StoreFailed) -> None:
+        if name not in self._lacking:
+            log.error("%s: version %d: %s", name, number, error.message)
+
+    def _keep(self, c: Credential, secrets: dict[int, Secret], *, lacking: bool) -> None:
+        """Unless another thread is further: records of one credential may come out of order."""
         with self._lock:
-            self._held[credential.name] = secrets
-        return secrets
+            if c.revision < self._revisions.get(c.name, 0):
+                return
+            self._revisions[c.name] = c.revision
+            self._held[c.name] = secrets
+            (self._lacking.add if lacking else self._lacking.discard)(c.name)

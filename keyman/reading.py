@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -234,16 +234,21 @@ def _statements_of_oci(
     return of_oci(options.compartment_id, only, auth=options.auth.kind)
 
 
-def examine(settings: Settings) -> list[Json]:
+def examine(
+    settings: Settings, running: Iterable[Json] = (), silent: str | None = None
+) -> list[Json]:
     """What `keyman check` finds, worst first. Asks the providers; changes nothing.
 
+    `running`: how the credentials are in the words of the daemon, if one runs. `silent`: who has
+    the home, if that one does not answer.
     Raises NotAllowed if this user may not look into the home.
     """
     from keyman import checkup
     from keyman.checkup import home
 
     found = [*checkup.of_sqlite(sqlite_version()), *checkup.of_configuration(settings)]
-    found += home.of_home(settings)
+    found += [*home.of_home(settings), *checkup.of_mirrors(running)]
+    found += home.of_the_silent(silent)
     if home.somebody_elses(settings):
         pass  # the daemon refuses to work there, so what is in it is not ours to judge
     elif _started(settings):

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from keyman import errors
 from keyman.clock import Clock
 from keyman.core import entrusting, orders, transitions
+from keyman.core.health import Health
 from keyman.core.model import (
     Credential,
     KeySeen,
@@ -29,7 +30,7 @@ from keyman.core.model import (
     Stage,
     Verdict,
 )
-from keyman.core.news import News, Record, news
+from keyman.core.news import DRIFT, WELL_AGAIN, News, Record, news
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
@@ -56,9 +57,21 @@ from keyman.performer import MUTATIONS, Managed, Performer
 STEPS_PER_TURN = 40  # a whole rotation takes about twenty
 STEPS_PER_VERSION = 3  # besides: seen to be gone, destroyed, dropped
 LEASE_LASTS = timedelta(minutes=2)
+REPORTS_APART = 30.0  # seconds
 TOLD = (Create, Issue, Promote, Retire, Revoke, Accept, Abandon)  # worth a line of the log
+TROUBLES = (DRIFT, Health.AT_RISK, Health.DOWN)  # worth a warning there
 ROUTINE = (Request, Issue, Verify, Promote, Accept)
 ASKING = (*MUTATIONS, Observe, Verify, Examine)  # the provider
+
+
+def _log_news(told: Sequence[News], c: Credential) -> None:
+    """For whoever reads nothing but the log. A step that failed was told of there already."""
+    for one in told:
+        which = f"version {one.version} in {one.slot}: " if one.what == DRIFT and one.slot else ""
+        if one.what in TROUBLES or (one.what == Health.FAILING and not c.failures):
+            log.warning("%s: %s: %s%s", one.name, one.what, which, one.reason)
+        elif one.what == WELL_AGAIN:
+            log.info("%s: %s again", one.name, one.what)
 
 
 def nobody(_: Sequence[News]) -> None:
@@ -100,6 +113,8 @@ class Rotator:
         self._entrusting = threading.Lock()
         # When a change was last sent whose answer never came, until a record says so too.
         self._unanswered: dict[str, datetime] = {}
+        # When a report was last heeded: of a version that can be probed, else of the credential.
+        self._heeded: dict[tuple[str, int | None], float] = {}
 
     def wait_for(self, taken: Callable[[str], Iterable[int]]) -> None:
         """`taken(name)` tells which versions connected clients took last: overlaps may wait."""
@@ -250,6 +265,7 @@ class Rotator:
         self.meter.knows(saved)
         if told:
             self.meter.heard(told)
+            _log_news(told, saved)
             self.heard(told)
         return saved
 
@@ -283,16 +299,26 @@ class Rotator:
                 return kept
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
-    def report(self, name: str, number: int) -> None:
-        """A client met a refusal with this version: it is examined at the next turn."""
+    def report(self, name: str, number: int, *, surely: bool = False) -> None:
+        """A client met a refusal with this version: it is examined at the next turn.
+
+        At most so often, since what a report costs (a probe, or a new token) should not be for
+        every client to decide, and a provider may refuse whatever it is shown; but `surely`, if
+        it is no client that says so.
+        """
         managed = self._managed(name)
         credential, observed = self.journal.load(managed.spec)
         current = credential.current
         if current is None or current.number != number or current.reported_at:
             return
+        what, now = (name, number if managed.spec.probes else None), self.clock.monotonic()
+        if not surely and now - self._heeded.get(what, -REPORTS_APART) < REPORTS_APART:
+            return
         after = transitions.reported(credential, number, self.clock.now())
         with suppress(errors.Conflict):  # whatever was saved meanwhile is newer than the report
             self._save(None, Record(credential, observed), after, observed)
+            live = {key: at for key, at in self._heeded.items() if now - at < REPORTS_APART}
+            self._heeded = {**live, what: now}
 
     def adopt(
         self,
@@ -310,6 +336,7 @@ class Rotator:
         managed = self._managed(name)
         lease = self._lease(name)
         place = entrusting.place_to_adopt(self.journal.load(managed.spec)[0], slot, key_id)
+        self._performer.expect(managed, secret)
         observed = managed.provider.observe((place.handle,), self.clock.now())
         assert observed, "only what can be observed can be adopted"
         self._must_be_accepted(managed, secret)
@@ -356,6 +383,7 @@ class Rotator:
         if expires_at is not None and expires_at <= self.clock.now():
             hint = "give --expires-at, or correct expires_at in the configuration"
             raise errors.UsageError(f"{name}: {expires_at:%Y-%m-%d} is over already", hint=hint)
+        self._performer.expect(managed, secret)
         if managed.spec.probes:
             self._must_be_accepted(managed, secret)
         fingerprint, attempt = self._performer.fingerprint(secret), self.new_id()

@@ -25,7 +25,10 @@ SECRET_SHAPES = re.compile(
 # C0, C1, line and paragraph separators, and the marks that turn the direction of writing.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # These print request headers or bodies when asked to be chatty.
-QUIET = ("oci", "urllib3", "httpx2", "httpcore2", "google", "apscheduler", "alembic", "asyncio")
+QUIET = (
+    *("alembic", "apscheduler", "asyncio", "boto3", "botocore", "google", "httpcore2", "httpx2"),
+    *("oci", "urllib3"),
+)
 
 
 def escaped(text: str) -> str:

@@ -40,6 +40,7 @@ def credential_view(c: Credential, o: Observed | None, now: datetime) -> Json:
         "key_id": c.key_id,
         "adopted": bool(c.versions),
         "clients": None,  # the agent knows: it answers with how many are connected
+        "mirrors": None,  # whoever follows them knows
     }
 
 

@@ -12,7 +12,7 @@ from keyman import errors
 from keyman.clock import Clock
 from keyman.config import CredentialSettings, OpenaiOptions, Settings, StaticOptions, StoreSettings
 from keyman.config.places import look_at
-from keyman.core.health import usable
+from keyman.core.health import worth_trying
 from keyman.core.model import Secret
 from keyman.db.journal import Journal
 from keyman.performer import Managed
@@ -49,6 +49,8 @@ def open_the_store(said: StoreSettings, settings: Settings, name: str, *, read_o
 class Stores(Mapping[str, Store]):
     """The stores of a configuration, by name. Each is opened when it is first asked for: who only
     wants to know a record needs no key. Raises what `open_the_store` raises.
+
+    One that takes long to open keeps nobody waiting who asks for another.
     """
 
     def __init__(self, settings: Settings, installation: str, *, read_only: bool = False) -> None:
@@ -56,10 +58,10 @@ class Stores(Mapping[str, Store]):
         self._installation = installation
         self._read_only = read_only
         self._opened: dict[str, Store] = {}
-        self._opening = threading.Lock()
+        self._opening = {name: threading.Lock() for name in settings.stores}
 
     def __getitem__(self, name: str) -> Store:
-        with self._opening:
+        with self._opening[name]:
             if name not in self._opened:
                 said = self._settings.stores[name]
                 self._opened[name] = open_the_store(
@@ -73,10 +75,13 @@ class Stores(Mapping[str, Store]):
     def __len__(self) -> int:
         return len(self._settings.stores)
 
-    def close(self) -> None:
-        for store in self._opened.values():
-            store.close()
+    def leave(self) -> None:
+        """Close nothing any more: somebody may be in the midst of a call that hangs."""
         self._opened.clear()
+
+    def close(self) -> None:
+        for name in list(self._opened):
+            self._opened.pop(name).close()
 
 
 class Rooms(Protocol):
@@ -108,7 +113,9 @@ def managed_by(settings: Settings, one: CredentialSettings, rooms: Rooms) -> Man
         clock=rooms.clock,
         secret_of=secret_of(settings, rooms),
     )
-    return Managed(spec, provider, rooms.tokens if spec.mints else rooms.stores[one.store])
+    if spec.mints:
+        return Managed(spec, provider, rooms.tokens)
+    return Managed(spec, provider, rooms.stores[one.store], one.store, one.mirrors)
 
 
 def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
@@ -121,7 +128,8 @@ def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
         one, journal = configured(settings, name), rooms.journal
         current = journal and journal.load(one.spec(journal.installation))[0].current
         secret = None
-        if current and usable(current, rooms.clock.now()):
+        # Also one out of a backup: signing in with it is how it is proven.
+        if current and worth_trying(current, rooms.clock.now()):
             secret = rooms.stores[one.store].get(name, current.number)
         if secret is None:
             raise errors.NoUsableSecret(f"{name} has no usable secret", hint=how_to_get_one(one))

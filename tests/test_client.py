@@ -370,7 +370,7 @@ def holds(*notes: tuple[int | None, float]) -> int | None:
         if version:
             body = json.dumps({"name": "genai", "value": str(version), "version": version})
             answer = connection.Answer(200, {}, body.encode(), 0, "here")
-            found = held.given("genai", answer, ("here",))
+            found = held.given(answer, ("here",))
         held.note("genai", found, asked_at)
     kept = held.HELD["genai"].secret
     return kept.version if kept else None

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from keyman import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 
 REPORT = """
@@ -72,6 +74,26 @@ def test_keyman_get_needs_the_standard_library_only(agent: Path, tmp_path: Path)
     )
     assert (ran.returncode, ran.stdout) == (0, "sk-one\n"), ran.stderr
     assert "foreign: []" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "out", "err"),
+    [
+        ("--version", 0, f"keyman, version {__version__}\n", ""),
+        ("--help", 0, "Only the client is installed here", ""),
+        ("status", 6, "", "the daemon's parts are not installed here (click is missing)"),
+        ("status --json", 6, '{"error": {"code": "not_running"', "pip install 'keyman[daemon]'"),
+    ],
+)
+def test_the_command_says_what_is_missing(words: str, status: int, out: str, err: str) -> None:
+    ran = run_bare(
+        f"sys.argv = ['keyman', *{words.split()}]\n"
+        "from keyman.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    assert ran.returncode == status, ran.stderr
+    assert out in ran.stdout
+    assert err in ran.stderr
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from keyman.core import transitions
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
-from keyman.core.news import KINDS, News, Record, news
+from keyman.core.news import OF_RECORDS, News, Record, news
+from keyman.core.steps import Accept
 from tests.credentials import (
     BY_HAND,
     DAY,
@@ -34,6 +35,10 @@ OVER = version(1, Stage.PREVIOUS, replaced_at=at(-2 * DAY))
 OFF = version(1, Stage.RETIRED, retired_at=at(-60))
 QUIET = seen(looks(CURRENT), empty())
 BOTH = seen(looks(OLD), looks(NEWER))
+LEFT = replace(NEWER, stage=Stage.PREVIOUS, replaced_at=at(-30))
+CARRIED = version(3, Stage.CURRENT, attempt=OVER.attempt, mask=OVER.mask, carries=1)
+CARRYING = seen(looks(CARRIED), looks(LEFT))
+LET_GO = Accept(OVER, Stage.RETIRED, "a later version has its place")
 LEAKED = replace(CURRENT, compromised_at=at(-1), revoke_first=True)
 ENDING = replace(CURRENT, expires_at=at(20 * DAY))
 
@@ -66,6 +71,12 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         Record(well(OVER, NEWER), BOTH),
         Record(transitions.retired(well(OVER, NEWER), Place("key", "one"), OVER, NOW), BOTH),
         [("retired", 1, "")],
+    ),
+    (
+        "a rollback carries its secret on under another number: nothing was switched off",
+        Record(well(OVER, LEFT, CARRIED), CARRYING),
+        Record(transitions.accepted(well(OVER, LEFT, CARRIED), LET_GO, NOW), CARRYING),
+        [],
     ),
     (
         "a leaked version was destroyed",
@@ -262,7 +273,7 @@ def test_what_is_told(
     saved, heard = news(before, after, NOW)
     assert [(one.what, one.version, one.reason) for one in heard] == told
     assert all(one.name == "genai" and one.at == NOW for one in heard)
-    assert all(one.what in KINDS for one in heard)
+    assert all(one.what in OF_RECORDS for one in heard)
     assert heard_again(saved, before, after.observed) == []
 
 
@@ -273,4 +284,4 @@ def heard_again(saved: Credential, before: Record, observed: Observed | None) ->
 
 
 def test_the_table_tells_everything_there_is_to_tell() -> None:
-    assert {what for _, _, _, told in TABLE for what, _, _ in told} == set(KINDS)
+    assert {what for _, _, _, told in TABLE for what, _, _ in told} == set(OF_RECORDS)

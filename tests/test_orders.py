@@ -23,6 +23,7 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
+from keyman.core.plan import foresee
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import Request, Wait
@@ -548,14 +549,28 @@ def test_what_is_issued_is_not_put() -> None:
             entrusting.refuse_put(spec)
 
 
-def test_a_leaked_token_is_replaced_and_its_order_open_until_it_expires() -> None:
+def test_a_leaked_token_is_replaced_and_that_is_all_that_can_be_done() -> None:
     token = version(1, Stage.CURRENT, None, expires_at=at(50))
     c, kept = recorded(credential(token, spec=TOKENS), OrderKind.REVOKE, None, targets=(1,))
-    assert kept.until == at(50)
+    assert (kept.state, kept.until) == (OrderState.RUNNING, at(50))
     c = credential(*c.versions, pending(2, None), spec=TOKENS, orders=c.orders)
     c = transitions.promoted(c, c.versions[1], NOW)
     assert c.versions[0].stage is Stage.PREVIOUS, "a leak is remembered until it is dead"
-    assert orders.settled(c, None, NOW).orders[0].state is OrderState.RUNNING
+    done = orders.settled(c, None, NOW).orders[0]
+    assert (done.state, done.to_version, done.until) == (OrderState.DONE, 2, at(50))
+    assert done.finished_at == NOW
+
+
+def test_a_token_that_leaked_after_it_was_replaced_needs_no_other_one() -> None:
+    old = version(1, Stage.PREVIOUS, None, expires_at=at(50))
+    c = credential(old, version(2, Stage.CURRENT, None), spec=TOKENS)
+    _, kept = recorded(c, OrderKind.REVOKE, None, targets=(1,))
+    assert (kept.state, kept.until) == (OrderState.DONE, at(50))
+
+
+def test_what_can_be_destroyed_is_not_taken_for_done_once_it_is_replaced() -> None:
+    c, _ = recorded(credential(OLD, NEWER), OrderKind.REVOKE, BOTH_ON, targets=(1,))
+    assert orders.settled(c, BOTH_ON, NOW).orders[0].state is OrderState.RUNNING
 
 
 def test_a_token_that_was_replaced_is_over() -> None:
@@ -652,6 +667,102 @@ def test_what_waits_for_an_overlap_says_until_when() -> None:
     assert following
     assert (following.step, following.at) == ("request", at(DAY - 60))
     assert "overlap" in following.reason
+
+
+THEIRS = replace(empty(state="ACTIVE"), last_used_at=at(-2))  # a slot that others use
+HELD = seen(looks(CURRENT), THEIRS)
+FREE_AT = at(DAY - 2)
+
+
+def test_what_waits_for_others_to_leave_a_slot_says_so_and_until_when() -> None:
+    c, kept = recorded(credential(CURRENT), OrderKind.ROTATE, HELD)
+    assert (kept.state, kept.until) == (OrderState.WAITING, FREE_AT)
+    following, said = what_next(c, HELD, NOW), trouble(c, HELD, NOW)
+    assert following
+    assert (following.step, following.at) == ("request", FREE_AT)
+    assert said
+    for text in (kept.error, following.reason, said[0]):
+        assert "two is ACTIVE" in str(text)
+        assert "2026-11-22T11:58:00Z" in str(text)
+    assert "keyman deactivate genai --slot two" in said[1]
+    assert "keyman rotate genai --new-key" in said[1]
+    assert health(c, HELD, NOW) == "failing"
+
+
+def test_a_leak_that_waits_for_others_is_at_risk_and_told_how_not_to_wait() -> None:
+    c, kept = recorded(credential(CURRENT), OrderKind.REVOKE, HELD, targets=(1,))
+    assert (kept.state, kept.until) == (OrderState.RUNNING, None)
+    assert "two is ACTIVE" in str(kept.error)
+    said = trouble(c, HELD, NOW)
+    assert said
+    assert "keyman revoke genai --now" in said[1]
+    assert health(c, HELD, NOW) == "at-risk"
+
+
+@pytest.mark.parametrize(
+    "c",
+    [
+        credential(CURRENT),
+        credential(CURRENT, orders=(order(OrderKind.NEW_KEY),)),
+    ],
+    ids=["nothing is due", "another key is made"],
+)
+def test_others_in_a_slot_that_is_not_needed_are_nobody_s_trouble(c: Credential) -> None:
+    assert trouble(c, HELD, NOW) is None
+    assert health(c, HELD, NOW) in ("ok", "due")
+
+
+def test_the_next_look_is_when_the_others_may_have_left() -> None:
+    seldom = replace(SPEC, policy=replace(SPEC.policy, observe_every=timedelta(days=3)))
+    c, _ = recorded(credential(CURRENT, spec=seldom), OrderKind.ROTATE, HELD)
+    waits = next_step(replace(c, doubt_at=None), HELD, NOW)
+    assert isinstance(waits, Wait)
+    assert waits.until == FREE_AT
+
+
+def test_a_plan_knows_that_others_use_the_slot() -> None:
+    c, _ = recorded(credential(CURRENT), OrderKind.ROTATE, HELD)
+    first = foresee(replace(c, doubt_at=None), HELD, NOW, at(3 * DAY))[0]
+    assert (first.at, first.step, first.slot) == (FREE_AT, "request", "two")
+
+
+def test_nothing_is_next_for_whoever_does_not_drive_the_key() -> None:
+    due = credential(replace(CURRENT, expires_at=at(10 * DAY)))
+    theirs = seen(looks(due.versions[0]), empty(), owner="elsewhere")
+    assert what_next(due, theirs, NOW) is None
+
+
+def test_nothing_is_next_where_no_slot_can_be_filled() -> None:
+    one_slot = credential(CURRENT, spec=replace(SPEC, slots=("one",)))
+    assert what_next(one_slot, seen(looks(CURRENT)), NOW) is None
+
+
+def test_what_rests_is_next_when_the_rest_is_over() -> None:
+    due = replace(CURRENT, expires_at=at(10 * DAY))
+    c = credential(due, failures=2, failed_step="issue", retry_at=at(7), last_error="503")
+    following = what_next(c, seen(looks(due), empty()), NOW)
+    assert following
+    assert (following.step, following.at) == ("request", at(7))
+
+
+def test_an_overlap_that_somebody_prolongs_ends_when_they_may_have_left() -> None:
+    old = replace(OLD, replaced_at=at(-2 * DAY))
+    used = seen(replace(looks(old), last_used_at=at(-60)), looks(NEWER))
+    following = what_next(credential(old, NEWER), used, NOW)
+    assert following
+    assert (following.step, following.at) == ("retire", at(-60 + DAY / 2))
+    assert "in use" in following.reason
+    waits = next_step(credential(old, NEWER), used, NOW)
+    assert isinstance(waits, Wait)
+
+
+def test_what_a_rollback_carries_on_is_not_retired_next() -> None:
+    old = replace(OLD, replaced_at=at(-60))
+    back = replace(NEWER, number=3, slot="one", attempt=old.attempt, mask=old.mask, carries=1)
+    other = replace(NEWER, stage=Stage.PREVIOUS, replaced_at=at(-1))
+    following = what_next(credential(old, other, back), BOTH_ON, NOW)
+    assert following
+    assert (following.step, following.at) == ("retire", at(DAY - 1)), "the one that was left"
 
 
 def test_who_is_at_risk_is_told_why() -> None:

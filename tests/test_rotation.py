@@ -186,6 +186,30 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         seen(looks(DUE), empty(), owner="elsewhere"),
         Wait(at(15), "the key is managed by installation elsewhere"),
     ),
+    (
+        "but what it shows to be dead is probed: lookups must not hand that out",
+        credential(CURRENT),
+        seen(looks(CURRENT, "REVOKED"), empty(), owner="elsewhere"),
+        Examine(CURRENT),
+    ),
+    (
+        "and no more than that is done about it",
+        credential(replace(CURRENT, dead_at=at(0), examined_at=at(0))),
+        seen(looks(CURRENT, "REVOKED"), empty(), owner="elsewhere"),
+        Wait(at(15), "the key is managed by installation elsewhere"),
+    ),
+    (
+        "what a backup brought back is not handed out, and a probe of it alone would change that",
+        credential(replace(CURRENT, restored_at=at(-9))),
+        seen(looks(CURRENT, "INACTIVE"), empty(), owner="elsewhere"),
+        Wait(at(15), "the key is managed by installation elsewhere"),
+    ),
+    (
+        "a previous secret that it wrote over is not handed out either",
+        credential(lost := replace(OLD, replaced_at=at(-60)), NEWER),
+        seen(looks(OLD, mask="theirs"), looks(NEWER), owner="elsewhere"),
+        Accept(lost, Stage.REVOKED, "its slot holds another secret"),
+    ),
     ("nothing due is waited for", credential(CURRENT), QUIET, Wait(at(15), "nothing due")),
     (
         "tokens that nobody shows are never looked at",
@@ -517,6 +541,18 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         credential(DUE),
         seen(looks(DUE), replace(empty(state="ACTIVE"), last_used_at=at(-1))),
         Wait,
+    ),
+    (
+        "when it was left for an overlap, it is looked at once more",
+        credential(DUE),
+        seen(looks(DUE), replace(empty(state="ACTIVE"), last_used_at=at(-DAY)), minutes=-3),
+        Observe(("key",)),
+    ),
+    (
+        "and filled if it still is not used",
+        credential(DUE),
+        seen(looks(DUE), replace(empty(state="ACTIVE"), last_used_at=at(-DAY))),
+        Request("two", "key", EXPIRY, None, "rotate_before reached"),
     ),
     (
         "a slot that the provider will not fill again is not asked for",

@@ -42,6 +42,7 @@ MASKS = (
     (r"ocid1\.generativeaiapikey\.[\w.-]+", "<key>"),
     (r", request [A-Za-z0-9/_-]+", ", request <request>"),
     (r"\b[0-9a-f]{32}\b", "<order>"),
+    (r"before-restore-\w+-[0-9a-f]{6}", "before-restore-<time>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "<date>"),
     (rf"\bin {SPAN}", "in <span>"),

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from keyman.checkup import google, house, oci_genai, openai, static
 from keyman.checkup.finding import Finding
-from keyman.checkup.house import of_sqlite, of_store, of_the_left
+from keyman.checkup.house import of_mirrors, of_sqlite, of_store, of_the_left
 from keyman.checkup.network import of_network
 from keyman.config import CredentialSettings, Settings
 from keyman.core.model import Credential
@@ -53,6 +53,7 @@ __all__ = [
     "Finding",
     "of_configuration",
     "of_credential",
+    "of_mirrors",
     "of_network",
     "of_sqlite",
     "of_store",

@@ -17,6 +17,18 @@ from keyman.db.sqlite import path_of
 LEAST_FREE = 8 * 1024 * 1024  # bytes; journal and store take less in a year
 
 
+def of_the_silent(holder: str | None) -> Iterator[Finding]:
+    """Who has the home's lock but answers nobody: lookups fail, and nothing rotates."""
+    if holder:
+        yield Finding(
+            "error",
+            "silent_daemon",
+            f"a keyman (pid {holder.partition(' ')[0]}) works on this home, but its socket does "
+            "not answer",
+            "if it is not just starting, stop that process and start `keyman daemon` again",
+        )
+
+
 def of_home(settings: Settings) -> Iterator[Finding]:
     """Whose is it, who else may enter, can be written there, and is there room?
 

@@ -9,6 +9,7 @@ from keyman.checkup.finding import Finding
 from keyman.config import SealedFile, Settings, StoreSettings
 from keyman.config.places import where_to_write
 from keyman.stores.protocol import Store
+from keyman.views import Json
 
 SAFE_SQLITE = (3, 51, 3)
 
@@ -68,3 +69,18 @@ def of_the_left(recorded: Iterable[str], settings: Settings) -> Iterator[Finding
                 f"keyman forget {name}, with --revoke if nothing uses it any more",
                 name,
             )
+
+
+def of_mirrors(statuses: Iterable[Json]) -> Iterator[Finding]:
+    """What the daemon says of stores that do not follow their credential."""
+    for one in statuses:
+        for mirror in one.get("mirrors") or ():
+            if mirror["state"] != "ok":
+                yield Finding(
+                    "warning",
+                    f"mirror_{mirror['state']}",
+                    f"the store {mirror['store']} is {mirror['state']} since {mirror['since']}"
+                    + (f": {mirror['error']}" if mirror["error"] else ""),
+                    "who reads that store directly has an older secret, or none; keyman tries on",
+                    one["name"],
+                )

@@ -10,7 +10,7 @@ from keyman import errors
 from keyman.checkup.finding import Finding, failed
 from keyman.checkup.record import Moves, drift, inference, look
 from keyman.config import CredentialSettings, OciGenaiOptions
-from keyman.core.health import duration_text
+from keyman.core.health import against_strangers, duration_text
 from keyman.core.model import Credential, KeySeen, Observed, State
 from keyman.core.policy import Policy
 from keyman.core.situation import Situation
@@ -71,6 +71,7 @@ def of_record(
         yield from _owner(s)
         yield from drift(s)
         yield from _stuck(s)
+        yield from _held(s)
         yield from _slots(c, observed, now)
     yield from inference(managed, c, now, MOVES)
 
@@ -148,6 +149,14 @@ def _stuck(s: Situation) -> Iterator[Finding]:
             f"keyman rotate {s.c.name} --new-key",
             s.c.name,
         )
+
+
+def _held(s: Situation) -> Iterator[Finding]:
+    """Before a rotation needs the slot, too: then there is time to find out whose it is."""
+    held = s.strangers_in_the_way
+    if held:
+        hint = against_strangers(s.c, held.slot)
+        yield Finding("warning", "slot_in_use", held.said, hint, s.c.name, held.slot)
 
 
 def _slots(c: Credential, o: Observed, now: datetime) -> Iterator[Finding]:

@@ -34,12 +34,14 @@ def drift(s: Situation) -> Iterator[Finding]:
     """Where the provider's picture speaks against what we hand out."""
     for v in s.c.all_at(Stage.CURRENT, Stage.PREVIOUS):
         against = s.contradiction(v)
+        others = f"{s.other_owner} drives the key" if s.other_owner else None
+        mended = others or "keyman replaces what is dead by itself"
         if against:
             yield Finding(
                 "error" if v.stage is Stage.CURRENT else "warning",
                 "drift",
                 f"version {v.number} ({v.stage}): {against}",
-                "someone changed it at the provider; keyman replaces what is dead by itself",
+                f"someone changed it at the provider; {mended}",
                 s.c.name,
                 v.slot,
             )

@@ -7,17 +7,18 @@ import sys
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import keyman_of, settings_of
+from keyman.cli.completion import names
+from keyman.cli.reach import judged, keyman_of
 from keyman.core.entrusting import place_to_adopt
 from keyman.core.model import Credential, Secret
 from keyman.desk import Entrusted
-from keyman.errors import NotFound, UsageError
+from keyman.errors import UsageError
 
 LONGEST = 16 * 1024
 
 
 @click.command("adopt")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @click.option("--slot", help="the slot whose secret is in use (OCI)")
 @click.option("--key-id", help="the id of the key that is in use (OpenAI)")
 @click.option("--take-over", is_flag=True, help="even if another installation's mark is on the key")
@@ -38,11 +39,11 @@ def command(
 
     Example: pbpaste | keyman adopt genai --slot key-one
     """
-    configured = settings_of(ctx, quiet=True).credentials
-    if name not in configured:
-        known = ", ".join(sorted(configured)) or "none yet"
-        raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
-    place_to_adopt(Credential(configured[name].spec("")), slot, key_id)
+    from keyman.wiring import configured
+
+    settings = judged(ctx)
+    if settings:
+        place_to_adopt(Credential(configured(settings, name).spec("")), slot, key_id)
     where = slot or key_id
     secret = read_secret(f"The secret in {where} of {name}: ")
     with keyman_of(ctx) as reached:

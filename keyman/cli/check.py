@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import settings_of
-from keyman.errors import ConfigError, NotAllowed
+from keyman.cli.reach import daemon_of, settings_of, silent_daemon
+from keyman.config import Settings
+from keyman.errors import ConfigError, NotAllowed, NotRunning
 from keyman.views import Json
 
 
@@ -23,8 +26,12 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     from keyman.reading import examine
 
     try:
-        findings = examine(settings_of(ctx, quiet=True))
+        settings = settings_of(ctx, quiet=True)
+        running, silent = _running(settings)
+        findings = examine(settings, running, silent)
     except (ConfigError, NotAllowed) as error:
+        if error.hint == ConfigError.default_hint:
+            error.hint = "mend what is listed: config.example.yaml shows every key"
         if as_json:
             terminal.show_json({"findings": _mistakes(error), **error.as_json()})
         return terminal.complain(error)
@@ -33,6 +40,17 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     else:
         _show(findings)
     return 1 if any(one["severity"] == "error" for one in findings) else 0
+
+
+def _running(settings: Settings) -> tuple[list[Json], str | None]:
+    """What only a daemon knows, or whose silence it is if one has the home and does not answer."""
+    with suppress(NotAllowed):
+        with suppress(NotRunning):
+            remote = daemon_of(settings)
+            if remote:
+                return remote.every()["credentials"], None
+        return [], silent_daemon(settings)
+    return [], None
 
 
 def _mistakes(error: ConfigError | NotAllowed) -> list[Json]:

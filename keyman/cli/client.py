@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sys
+from collections.abc import Iterable
 
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import keyman_of, looking_at, settings_of
+from keyman.cli.reach import judged, keyman_of, looking_at, names_in
 from keyman.cli.receipts import Checked
-from keyman.config import Settings, values
+from keyman.config import values
 from keyman.errors import NotFound, UsageError
 from keyman.views import Json
 
@@ -44,13 +45,16 @@ def add(
     Example: keyman client add build --allow genai,vertex > token
     """
     if (allow is not None) == everything:
-        raise UsageError("say what it may look up: --allow NAME,… or --all")
-    settings = settings_of(ctx, quiet=True)
-    grants = [EVERY] if allow is None else _known(allow, settings)
+        raise UsageError(
+            "say what it may look up: --allow NAME,… or --all", hint="keyman client add --help"
+        )
+    settings = judged(ctx)
     token = f"kmc_{secrets.token_urlsafe(32)}"
     with keyman_of(ctx) as reached:
+        known = settings.credentials if settings else names_in(reached)
+        grants = [EVERY] if allow is None else _known(allow, known)
         added = reached.add_client(name, hashlib.sha256(token.encode()).hexdigest(), grants)
-    if settings.agent.listen is None:
+    if settings and settings.agent.listen is None:
         terminal.warn("agent.listen is not set: nobody is answered over the network yet")
     if as_json:
         terminal.show_json({**added, "token": token})
@@ -60,13 +64,13 @@ def add(
         terminal.note("This is its only copy. The client finds it in KEYMAN_TOKEN, or in a file.")
 
 
-def _known(listed: str, settings: Settings) -> list[str]:
+def _known(listed: str, configured: Iterable[str]) -> list[str]:
     """The names of a list. Raises NotFound for one that nobody has: most likely a slip."""
-    names = [name.strip() for name in listed.split(",")]
+    names, known = [name.strip() for name in listed.split(",")], sorted(configured)
     for name in names:
-        if name not in settings.credentials:
-            known = ", ".join(sorted(settings.credentials)) or "none yet"
-            raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
+        if name not in known:
+            there = ", ".join(known) or "none yet"
+            raise NotFound(f"no credential {name!r}", hint=f"known: {there}")
     return names
 
 
@@ -83,7 +87,7 @@ def list_them(ctx: click.Context, *, as_json: bool) -> None:
         terminal.show_json(found)
         return
     if not found["clients"]:
-        terminal.note("no clients yet: keyman client add NAME")
+        terminal.note("no clients yet: keyman client add NAME --allow CREDENTIAL,… (or --all)")
         return
     heads = ("NAME", "MAY LOOK UP", "SINCE", "LAST ASKED", "REVOKED")
     terminal.table(heads, [_row(one) for one in found["clients"]], spare=("SINCE",))

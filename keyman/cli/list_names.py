@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import settings_of
+from keyman.cli.reach import judged, looking_at, mention_url, names_in
 from keyman.config.places import where_to_write
 
 
@@ -17,12 +17,14 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
     Example: keyman list
     """
-    settings = settings_of(ctx, quiet=True)
-    names = sorted(settings.credentials)
+    settings = judged(ctx)
+    if settings:
+        mention_url()
+    names = sorted(settings.credentials) if settings else names_in(looking_at(ctx))
     if as_json:
         terminal.show_json(names)
         return
-    if not names:
+    if settings and not names:
         terminal.note(f"no credentials: {where_to_write(settings.source)}")
     for name in names:
         terminal.say(name)

@@ -36,6 +36,9 @@ COMMANDS = {
     "policy": "the IAM statements that a credential needs",
     "forget": "drop what is known of a credential that left the configuration",
     "client": "who may look up over the network, by tokens",
+    "store": "try out, fill and rekey the places where secrets rest",
+    "backup": "journal and secrets in one encrypted file",
+    "restore": "the home that a backup holds",
     "db": "look after the journal",
 }
 MODULES = {"list": "list_names"}  # others are called as their command is
@@ -62,7 +65,8 @@ class Commands(click.Group):
 
 
 EPILOG = """\
-Completion: eval "$(_KEYMAN_COMPLETE=bash_source keyman)" in bash; zsh_source in zsh;
+Completion: eval "$(_KEYMAN_COMPLETE=bash_source keyman)" in bash; zsh_source in zsh,
+once compinit has run;
 _KEYMAN_COMPLETE=fish_source keyman | source in fish.
 """
 

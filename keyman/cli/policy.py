@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from keyman.cli import terminal
+from keyman.cli.completion import names
 from keyman.cli.reach import settings_of
 
 
 @click.command("policy")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @click.option("--one-key", is_flag=True, help="for this API key alone, not for all of them")
 @click.option("--json", "as_json", is_flag=True, help="a JSON array")
 @click.pass_context

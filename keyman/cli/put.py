@@ -8,15 +8,15 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.adopt import read_secret
-from keyman.cli.reach import keyman_of, settings_of
+from keyman.cli.completion import names
+from keyman.cli.reach import judged, keyman_of
 from keyman.cli.receipts import Checked
 from keyman.config import values
 from keyman.core.entrusting import refuse_put
-from keyman.errors import NotFound
 
 
 @click.command("put")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @click.option(
     "--expires-at",
     type=Checked("time", values.moment),
@@ -31,11 +31,11 @@ def command(ctx: click.Context, *, name: str, expires_at: datetime | None, as_js
 
     Example: pbpaste | keyman put partner
     """
-    configured = settings_of(ctx, quiet=True).credentials
-    if name not in configured:
-        known = ", ".join(sorted(configured)) or "none yet"
-        raise NotFound(f"no credential {name!r}", hint=f"known: {known}")
-    refuse_put(configured[name].spec(""))
+    from keyman.wiring import configured
+
+    settings = judged(ctx)
+    if settings:
+        refuse_put(configured(settings, name).spec(""))
     secret = read_secret(f"The secret of {name}: ", command="put NAME")
     with keyman_of(ctx) as reached:
         status = reached.put(name, secret, expires_at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,14 +18,14 @@ from urllib.parse import quote
 import click
 
 from keyman import client
-from keyman.cli import terminal
+from keyman.cli import terminal, unjudged
 from keyman.cli.configuration import load_settings
 from keyman.clock import SystemClock
-from keyman.config import Settings
+from keyman.config import Settings, find_home
 from keyman.config.places import where_to_write
 from keyman.core.model import Secret
 from keyman.desk import Entrusted, Wish
-from keyman.errors import ConfigError, Conflict, NotAllowed, NotRunning
+from keyman.errors import ConfigError, Conflict, Error, NotAllowed, NotRunning
 from keyman.lock import COMMAND, held_by
 from keyman.telemetry import start_logging
 from keyman.views import Json, time_text
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ANSWERS_WITHIN = 2.0  # seconds for what a daemon has ready
 STARTS_WITHIN = 3.0  # seconds that a home which somebody holds gets until its socket answers
 LOOKS_EVERY = 0.1
+MIRRORS_WITHIN = 10.0  # seconds that a command waits for them in the end
 CLOCK = SystemClock()
 
 
@@ -83,7 +84,12 @@ def keyman_of(ctx: click.Context) -> Iterator[Reached]:
 
     Raises NotRunning if a process holds the home but doesn't answer: nobody acts beside it.
     """
-    settings = settings_of(ctx, quiet=True)
+    mention_url()
+    try:
+        settings = settings_of(ctx, quiet=True)
+    except ConfigError as mistake:
+        yield _with_a_warning(ctx, mistake)
+        return
     remote = daemon_of(settings)
     if remote is not None:
         yield remote
@@ -100,7 +106,18 @@ def keyman_of(ctx: click.Context) -> Iterator[Reached]:
     with app:
         for warning in app.warnings:
             terminal.warn(warning)
-        yield Local(app)
+        try:
+            yield Local(app)
+        except Error:
+            _let_mirrors_follow(app)
+            raise
+        _let_mirrors_follow(app)
+
+
+def _let_mirrors_follow(app: App) -> None:
+    """Nobody goes on after us: what we saved is taken to the mirrors, as far as they answer."""
+    for behind in app.mirroring.settle(MIRRORS_WITHIN):
+        terminal.warn(f"{behind}; `keyman daemon` goes on")
 
 
 def looking_at(ctx: click.Context) -> Looked:
@@ -108,10 +125,11 @@ def looking_at(ctx: click.Context) -> Looked:
 
     Raises NotRunning if a daemon holds the home but doesn't answer.
     """
+    mention_url()
     try:
         settings = settings_of(ctx, quiet=True)
-    except ConfigError as error:
-        return _in_spite_of(error)
+    except ConfigError as mistake:
+        return _with_a_warning(ctx, mistake)
     remote = daemon_of(settings)
     if remote is not None:
         return remote
@@ -121,18 +139,53 @@ def looking_at(ctx: click.Context) -> Looked:
     return Onlooker(settings)
 
 
-def _in_spite_of(mistake: ConfigError) -> Looked:
-    """The daemon that answers where agents usually are: it works by what it read before."""
-    remote = Remote(None)
+def judged(ctx: click.Context) -> Settings | None:
+    """The configuration; None if it has mistakes as seen from here and a daemon answers all the
+    same, to which the rest is left then. Raises ConfigError if none does.
+    """
     try:
-        answers = remote.answers(ANSWERS_WITHIN)
-    except NotAllowed:
-        answers = False
-    if not answers:
-        raise mistake
+        return settings_of(ctx, quiet=True)
+    except ConfigError as mistake:
+        in_spite_of(ctx, mistake)
+        return None
+
+
+def names_in(looked: Looked) -> list[str]:
+    return [one["name"] for one in looked.every()["credentials"]]
+
+
+def in_spite_of(ctx: click.Context, mistake: ConfigError) -> Remote:
+    """The daemon of this home: it goes by what it read when it started, in its own environment.
+
+    Raises the mistake if none answers, or if there is no such file as was named.
+    """
+    if mistake.problems:
+        for socket in _likely_sockets(ctx.obj["config"]):
+            with suppress(NotAllowed):
+                remote = Remote(socket)
+                if remote.answers(ANSWERS_WITHIN):
+                    return remote
+    raise mistake
+
+
+def _likely_sockets(config: str | None) -> list[Path]:
+    """Of daemons on this machine: what such a configuration says, else the usual places."""
+    usual = [Path(one) for one in client.addresses() if "://" not in one]
+    named = unjudged.agent_socket(config)
+    return [named] if named else usual or [find_home(dict(os.environ)) / "agent.sock"]
+
+
+def _with_a_warning(ctx: click.Context, mistake: ConfigError) -> Remote:
+    remote = in_spite_of(ctx, mistake)
     said = mistake.message.partition("\n")[0].rstrip(":")
-    terminal.warn(f"{said}; the daemon works by what it read before, see `keyman check`")
+    terminal.warn(f"{said}; the daemon goes by what it has read itself, see `keyman check`")
     return remote
+
+
+def mention_url() -> None:
+    """Who set it may expect the keyman that it leads to."""
+    if os.environ.get("KEYMAN_URL") and not os.environ.get("KEYMAN_SOCKET"):
+        terminal.warn("KEYMAN_URL is for lookups only: this is about keyman on this machine")
 
 
 def daemon_of(settings: Settings, *, within: float = STARTS_WITHIN) -> Remote | None:
@@ -142,14 +195,14 @@ def daemon_of(settings: Settings, *, within: float = STARTS_WITHIN) -> Remote | 
         left = deadline - CLOCK.monotonic()
         if remote.answers(max(LOOKS_EVERY, min(left, ANSWERS_WITHIN))):
             return remote
-        if not _silent_daemon(settings) or CLOCK.monotonic() > deadline:
+        if not silent_daemon(settings) or CLOCK.monotonic() > deadline:
             return None
         CLOCK.sleep(LOOKS_EVERY)
 
 
 def refuse_silent_daemon(settings: Settings) -> None:
     """A daemon that has the home may know better than what can be read past it."""
-    holder = _silent_daemon(settings)
+    holder = silent_daemon(settings)
     if holder:
         raise NotRunning(
             f"a keyman (pid {holder.partition(' ')[0]}) works on this home, but its socket does "
@@ -158,19 +211,19 @@ def refuse_silent_daemon(settings: Settings) -> None:
         )
 
 
-def _silent_daemon(settings: Settings) -> str | None:
+def silent_daemon(settings: Settings) -> str | None:
     """Who holds the home, unless it is a command: those serve nobody, and are soon done."""
     holder = held_by(settings.home / "daemon.lock")
     return None if holder is None or holder.endswith(f" {COMMAND}") else holder
 
 
 class Remote:
-    """The daemon, over this socket, or over where agents usually are."""
+    """The daemon, over this socket."""
 
     running = True
 
-    def __init__(self, socket: Path | None) -> None:
-        self._socket = str(socket) if socket else None
+    def __init__(self, socket: Path) -> None:
+        self._socket = str(socket)
 
     def answers(self, within: float) -> bool:
         """Whether anybody does in so many seconds. Raises NotAllowed if this user may not ask."""

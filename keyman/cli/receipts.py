@@ -70,7 +70,7 @@ def outcome(reached: Reached, receipt: Json, *, waited: bool, told: bool) -> int
     if receipt["state"] == "failed":
         return terminal.complain(_failure(reached, receipt))
     if not told:
-        _show(receipt)
+        _show(receipt, reached.status(receipt["name"])["hint"] if _held_up(receipt) else None)
     if waited and receipt["kind"] == "revoke" and _left_without(reached, receipt["name"]):
         terminal.note(f"{receipt['name']} has no usable secret yet: `keyman daemon` goes on")
         return NOT_FINISHED_IN_TIME
@@ -90,17 +90,24 @@ def _failure(reached: Reached, receipt: Json) -> ProviderFailed:
     return ProviderFailed(f"{name}: {said}", hint=hint)
 
 
-def _show(receipt: Json) -> None:
+def _held_up(receipt: Json) -> bool:
+    return bool(receipt["error"]) and not final(receipt)
+
+
+def _show(receipt: Json, hint: str | None) -> None:
     terminal.say(_sentence(receipt))
-    if receipt["error"] and not final(receipt):
+    if _held_up(receipt):
         terminal.say(f"not yet: {receipt['error']}")
+    if hint:
+        terminal.say(f"hint: {hint}")
     terminal.say(f"order {receipt['order']}")
 
 
 def _sentence(receipt: Json) -> str:
     name, kind, state = receipt["name"], receipt["kind"], receipt["state"]
     if state == "waiting" and receipt["until"]:
-        return f"{name}: {kind} recorded; it begins at {receipt['until']}, when the overlap ends"
+        when = "at the earliest" if receipt["error"] else "when the overlap ends"
+        return f"{name}: {kind} recorded; it begins at {receipt['until']}, {when}"
     if kind == "revoke" and receipt["until"]:
         return f"{name}: {_dying(receipt)}"
     if state != "done":
@@ -125,7 +132,7 @@ def _revocation(receipt: Json) -> str:
 
 def _dying(receipt: Json) -> str:
     """A secret that nobody can destroy: the provider has no way to take it back."""
-    until, over = receipt["until"], receipt["state"] == "done"
+    until, over = receipt["until"], bool(receipt["revoked"])
     now = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
     ends = f"ended by itself at {until}" if over else f"works until its own end at {until}"
     return f"the provider can't take back what leaked: it {ends}{now}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import daemon_of, settings_of
-from keyman.errors import NotRunning
+from keyman.cli.reach import Remote, daemon_of, in_spite_of, refuse_silent_daemon, settings_of
+from keyman.errors import ConfigError, NotRunning
 
 
 @click.command("reload")
@@ -17,16 +17,29 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
     Example: keyman reload
     """
-    remote = daemon_of(settings_of(ctx))
-    if remote is None:
-        raise NotRunning(
-            "no keyman daemon answers",
-            hint="nothing to do: the next command or `keyman daemon` reads the configuration anew",
-        )
-    names = remote.reload()["credentials"]
+    names = _daemon(ctx).reload()["credentials"]
     if as_json:
         terminal.show_json({"credentials": names})
         return
     terminal.say(
         f"the daemon works by the new configuration: {', '.join(names) or 'nothing in it'}"
+    )
+
+
+def _daemon(ctx: click.Context) -> Remote:
+    """It reads with its own eyes: mistakes as seen from here are not what counts.
+
+    Raises NotRunning, or ConfigError if nobody is there to judge.
+    """
+    try:
+        settings = settings_of(ctx)
+    except ConfigError as mistake:
+        return in_spite_of(ctx, mistake)
+    remote = daemon_of(settings)
+    if remote is not None:
+        return remote
+    refuse_silent_daemon(settings)
+    raise NotRunning(
+        "no keyman daemon answers",
+        hint="nothing to do: the next command or `keyman daemon` reads the configuration anew",
     )

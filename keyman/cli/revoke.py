@@ -8,6 +8,7 @@ from datetime import timedelta
 import click
 
 from keyman.cli import terminal
+from keyman.cli.completion import names
 from keyman.cli.reach import Reached, final, keyman_of, person
 from keyman.cli.receipts import REASON, TIMEOUT, carry_out, outcome
 from keyman.clock import SystemClock
@@ -19,7 +20,7 @@ CLOCK = SystemClock()
 
 
 @click.command("revoke")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names)
 @click.option("--version", type=click.IntRange(min=1), help="this version (else the current one)")
 @click.option("--slot", help="the version that is in this slot")
 @click.option("--all", "everything", is_flag=True, help="every version of NAME")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import click
 
+from keyman.cli.completion import names
 from keyman.cli.reach import keyman_of, person
 from keyman.cli.receipts import REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
@@ -13,7 +14,7 @@ from keyman.desk import Wish
 
 
 @click.command("rollback")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @REASON
 @TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="the receipt for programs")

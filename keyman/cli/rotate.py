@@ -7,7 +7,8 @@ from datetime import timedelta
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import keyman_of, person, settings_of
+from keyman.cli.completion import names
+from keyman.cli.reach import judged, keyman_of, person, settings_of
 from keyman.cli.receipts import DURATION, REASON, TIMEOUT, carry_out
 from keyman.core.model import OrderKind
 from keyman.core.orders import refuse_impossible
@@ -15,7 +16,7 @@ from keyman.desk import Wish
 
 
 @click.command("rotate")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @REASON
 @click.option("--overlap", type=DURATION, help="how long the old secret stays valid")
 @TIMEOUT
@@ -69,7 +70,11 @@ def _announce(ctx: click.Context, name: str, kind: OrderKind) -> None:
     from keyman.reading import policy_statements
     from keyman.wiring import configured
 
-    refuse_impossible(configured(settings_of(ctx, quiet=True), name).spec(""), kind)
+    settings = judged(ctx)
+    if settings is None:
+        terminal.note(f"the new key needs its IAM statements: see `keyman policy {name}`")
+        return
+    refuse_impossible(configured(settings, name).spec(""), kind)
     terminal.note("these IAM statements must cover the new key:")
-    for statement in policy_statements(settings_of(ctx, quiet=True), name, one_key=False):
+    for statement in policy_statements(settings, name, one_key=False):
         terminal.note(f"  {statement}")

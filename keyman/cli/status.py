@@ -7,6 +7,7 @@ import time
 import click
 
 from keyman.cli import terminal
+from keyman.cli.completion import names
 from keyman.cli.reach import Looked, looking_at
 from keyman.views import Json
 
@@ -14,7 +15,7 @@ AGAIN = 2.0  # seconds between two looks of --watch
 
 
 @click.command("status")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names)
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 @click.option("--watch", is_flag=True, help="show it again and again, until Ctrl-C")
 @click.pass_context
@@ -64,7 +65,7 @@ def _overview(rows: list[Json]) -> None:
 def _line(one: Json) -> list[object]:
     current = one["current"] or {}
     coming = one["next"]
-    following = f"{coming['step']} {terminal.until(coming['at'])}" if coming else None
+    following = f"{coming['step']} {_when(coming['at'])}" if coming else None
     return [
         one["name"],
         one["provider"],
@@ -89,6 +90,12 @@ def _details(one: Json) -> None:
         terminal.say(f"{label + ':':<12} {said}")
 
 
+def _when(at: str, *, date: bool = False) -> str:
+    """Of what is still to come: its time may be over by a moment, as it is read or carried out."""
+    said = terminal.until(at, date=date)
+    return said if said.startswith("in ") else "now"
+
+
 def _slot(slot: Json) -> list[object]:
     expires = terminal.until(slot["expires_at"])
     used = terminal.until(slot["last_used_at"])
@@ -105,14 +112,28 @@ def _facts(one: Json) -> list[tuple[str, str]]:
         facts.append(("fingerprint", current["fingerprint"]))
         facts.append(("expires", terminal.until(current["expires_at"], date=True)))
     if coming:
-        at = terminal.until(coming["at"], date=True)
+        at = _when(coming["at"], date=True)
         facts.append(("next", f"{coming['step']} {at}: {coming['reason']}"))
     if one["key_id"] and not one["adopted"]:
         adopt = f"`keyman adopt {one['name']} --slot SLOT`"
         facts.append(("not adopted", f"give the secret in use with {adopt}"))
+    if one["provider"] == "static" and not one["adopted"]:
+        facts.append(("hint", f"give the secret: keyman put {one['name']}"))
     if order:
         facts.append(("order", f"{order['kind']} {order['state']} ({order['order']})"))
+    facts += [("mirror", _mirror(mirror)) for mirror in one["mirrors"] or ()]
     if one["last_error"]:
-        facts.append(("failed", f"{one['failures']} times: {one['last_error']}"))
+        tries = terminal.counted(one["failures"], "time")
+        said = f"{tries}: {one['last_error']}" if one["failures"] else one["last_error"]
+        facts.append(("failed" if one["failures"] else "trouble", said))
         facts.append(("hint", one["hint"]))
     return facts
+
+
+def _mirror(one: Json) -> str:
+    version = "nothing readable" if one["version"] is None else f"version {one['version']}"
+    said = f"{one['store']} {one['state']}, {version}"
+    if one["state"] == "ok":
+        return said
+    why = f": {one['error']}" if one["error"] else ""
+    return f"{said}, since {one['since']}{why}"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from keyman.cli.completion import names
+
+_OPTIONS = re.compile(r"^  (--[a-z-]+)", re.MULTILINE)
 
 
 class Unparsed(click.Command):
@@ -22,6 +28,17 @@ class Unparsed(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         return self._main(ctx.args, ctx.obj["config"])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if "--" in ctx.args:
+            return []  # what follows is somebody else's command
+        if incomplete.startswith("-"):
+            offered = [
+                one for one in _OPTIONS.findall(str(self.help)) if one.startswith(incomplete)
+            ]
+        else:
+            offered = names(ctx, None, incomplete)
+        return [CompletionItem(one) for one in offered]
 
     def get_help(self, ctx: click.Context) -> str:
         return str(self.help)

@@ -17,6 +17,7 @@ from keyman.errors import ConfigError
 
 PREFIX = "KEYMAN__"
 FILE_LIMIT = 64 * 1024
+NOT_SET = "export it where this runs, or write `!file PATH`, which every shell and service can read"
 
 
 def resolve(top: Node, environ: Mapping[str, str], folder: Path) -> list[Problem]:
@@ -30,7 +31,7 @@ def resolve(top: Node, environ: Mapping[str, str], folder: Path) -> list[Problem
             named = str(node.value or "")
             node.value = _variable(named, environ) if tag == "!env" else _content(named, folder)
         except ConfigError as error:
-            problems.append(Problem(node.where, dotted(path), error.message))
+            problems.append(Problem(node.where, dotted(path), error.message, _remedy(error)))
             # Something has to stand there, and it must not give rise to a second complaint.
             node.value, node.failed = None, True
     return problems
@@ -38,8 +39,13 @@ def resolve(top: Node, environ: Mapping[str, str], folder: Path) -> list[Problem
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:
     if name not in environ:
-        raise ConfigError(f"the environment variable {shown(name)} is not set")
+        said = f"the environment variable {shown(name)} is not set"
+        raise ConfigError(said, hint=NOT_SET)
     return _plain(environ[name], f"the environment variable {shown(name)}")
+
+
+def _remedy(error: ConfigError) -> str:
+    return "" if error.hint == error.default_hint else error.hint
 
 
 def _content(name: str, folder: Path) -> str:

@@ -41,7 +41,7 @@ def load(path: Path | None, *, home: Path, environ: Mapping[str, str]) -> Settin
     """
     document = _document(path)
     source = shown(path.name) if path else "defaults"
-    top, problems = read_yaml(document.text, source)
+    top, problems = _tree(document.text, source, path)
     folder = path.absolute().parent if path else home
     problems += environment.overlay(top, environ)
     problems += environment.resolve(top, environ, folder)
@@ -53,6 +53,14 @@ def load(path: Path | None, *, home: Path, environ: Mapping[str, str]) -> Settin
     if settings is None or reading.problems:
         raise _all(reading.problems, path)
     return settings
+
+
+def _tree(text: str, source: str, path: Path | None) -> tuple[Node, list[Problem]]:
+    try:
+        return read_yaml(text, source)
+    except ConfigError as error:
+        [line] = error.problems
+        raise ConfigError(f"1 mistake in {path}: {line}", problems=[line]) from None
 
 
 def _document(path: Path | None) -> places.Document:
@@ -93,7 +101,9 @@ def _all(problems: Iterable[Problem], path: Path | None) -> ConfigError:
         lines = [*lines[:PROBLEMS_SHOWN], f"… and {len(lines) - PROBLEMS_SHOWN} more"]
     where = path or "the environment"
     listed = f" {lines[0]}" if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
-    return ConfigError(f"{counted} in {where}:{listed}", problems=lines)
+    remedies = {found.remedy for found in ordered}
+    hint = remedies.pop() if len(remedies) == 1 else None  # else each line is to be mended
+    return ConfigError(f"{counted} in {where}:{listed}", hint=hint, problems=lines)
 
 
 @dataclass(slots=True)

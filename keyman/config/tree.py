@@ -31,6 +31,7 @@ class Problem:
     where: Where
     path: str
     text: str
+    remedy: str = ""  #: what to do about it, where that is not plain from the text
 
     def __str__(self) -> str:
         return (

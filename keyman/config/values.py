@@ -264,7 +264,8 @@ service_account_id = matching(
 )
 
 vault_path = matching(
-    r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}){0,7}", "must be a path such as team/keyman"
+    r"(?!\.)[A-Za-z0-9_.-]{1,64}(/(?!\.)[A-Za-z0-9_.-]{1,64}){0,7}",
+    "must be a path such as team/keyman",
 )
 vault_id = matching(r"ocid1\.vault" + _OCID_REST, "must be an OCID (ocid1.vault.…)")
 master_key_id = matching(r"ocid1\.key" + _OCID_REST, "must be an OCID (ocid1.key.…)")

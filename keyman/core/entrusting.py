@@ -127,7 +127,7 @@ def put(
     if c.open_version:  # an earlier one that was being taken over, for want of this
         c = abandoned(c, Abandon(c.open_version, "a person put in another"))
     version = Version(
-        number=max((v.number for v in c.versions), default=0) + 1,
+        number=c.next_number,
         stage=Stage.PENDING,
         attempt=attempt,
         requested_at=now,

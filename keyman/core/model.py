@@ -120,6 +120,7 @@ class Version:
     given_up: str | None = None  #: why it never became current
     slot_refused: bool = False  #: the provider would not fill its slot again
     stored: bool = True  #: its secret is or may be in the store
+    restored_at: datetime | None = None  #: a backup brought it back; not proven to work since
 
     @property
     def place(self) -> Place | None:
@@ -279,6 +280,12 @@ class Credential:
     last_hint: str | None = None
     told: str | None = None  #: the health that was last told to whoever listens
     revision: int = 0  #: the journal saves only over the revision it loaded
+    numbered: int = 0  #: how far versions were numbered before its name was forgotten
+
+    @property
+    def next_number(self) -> int:
+        """Of the next version. No number is used twice under a name, or what clients compare lies."""
+        return max((v.number for v in self.versions), default=self.numbered) + 1
 
     @property
     def name(self) -> str:

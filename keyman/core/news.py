@@ -1,5 +1,6 @@
 """What people and programs hear of a credential: computed from two of its records, never from a
-step, so that whatever led from the one to the other is told, and told once.
+step, so that whatever led from the one to the other is told, and told once. Only of mirrors no
+record speaks: those who follow them tell of them.
 
 The record itself remembers which health was last told. Both are saved together with the news:
 after a crash the same change is told neither twice nor never.
@@ -20,9 +21,12 @@ RETIRED = "retired"  # switched off at the provider
 REVOKED = "revoked"  # destroyed at the provider, by us or by the slot's next tenant
 GIVEN_UP = "given-up"  # a new version came to nothing
 DRIFT = "drift"  # somebody else changed something at the provider
+MIRROR_FAILING = "mirror-failing"  # a store that follows the credential does not (mirroring.py)
+MIRROR_OK = "mirror-ok"
 UNWELL = (Health.FAILING, Health.AT_RISK, Health.DOWN)
 WELL_AGAIN = "ok"
-KINDS = (PROMOTED, RETIRED, REVOKED, GIVEN_UP, DRIFT, *map(str, UNWELL), WELL_AGAIN)
+OF_RECORDS = (PROMOTED, RETIRED, REVOKED, GIVEN_UP, DRIFT, *map(str, UNWELL), WELL_AGAIN)
+KINDS = (*OF_RECORDS, MIRROR_FAILING, MIRROR_OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,22 @@ def _of_versions(before: Record, after: Record, now: datetime) -> Iterator[News]
     were = {v.number: v for v in before.credential.versions}
     for v in after.credential.versions:
         was = were.get(v.number)
-        for what, reason in _became(was, v) if v is not was else ():
+        goes_on = _goes_on(after.credential, v)
+        for what, reason in _became(was, v, goes_on=goes_on) if v is not was else ():
             yield News(now, after.credential.name, what, v.number, v.slot, reason)
 
 
-def _became(was: Version | None, v: Version) -> Iterator[tuple[str, str]]:
+def _goes_on(c: Credential, v: Version) -> bool:
+    """Is its secret in use under another number, which a rollback gave it?"""
+    kept = c.all_at(Stage.CURRENT, Stage.PREVIOUS)
+    return any(w.number != v.number and w.attempt == v.attempt for w in kept)
+
+
+def _became(was: Version | None, v: Version, *, goes_on: bool) -> Iterator[tuple[str, str]]:
     stage = was.stage if was else None
     if v.stage is Stage.CURRENT and stage is not Stage.CURRENT:
         yield PROMOTED, ""
-    if v.stage is Stage.RETIRED and stage is not Stage.RETIRED:
+    if v.stage is Stage.RETIRED and stage is not Stage.RETIRED and not goes_on:
         yield RETIRED, ""
     if v.revoked_at and not (was and was.revoked_at):
         yield REVOKED, "leaked" if v.compromised else ""

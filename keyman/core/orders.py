@@ -218,14 +218,14 @@ def _rotation(s: Situation, order: Order) -> Order:
     if s.stuck and s.c.open_version is None:
         why = "no slot of the API key can be filled again"
         return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
-    running = s.c.open_version is not None
+    running, held = s.c.open_version is not None, s.used_by_strangers
     ends = [s.overlap_ends(v) for v in s.c.all_at(Stage.PREVIOUS)]
-    until = max((end for end in ends if end > s.now), default=None)
+    until = held.quiet_at if held else max((end for end in ends if end > s.now), default=None)
     return replace(
         order,
         state=OrderState.RUNNING if running else OrderState.WAITING,
         until=None if running else until,
-        error=s.c.last_error,
+        error=s.c.last_error or (held.said if held else None),
     )
 
 
@@ -281,20 +281,22 @@ def _revocation(s: Situation, order: Order) -> Order:
         )
     gone = [v.revoked_at for v in targets if v.revoked_at is not None]
     if len(gone) < len(targets):
-        return replace(
-            order,
-            state=OrderState.RUNNING,
-            error=s.c.last_error or _why_it_lives(s, targets),
-            until=_dies_at(s, targets),
-        )
+        order = replace(order, until=_dies_at(s, targets))
+        if not s.spec.revokes and s.why_replace_now is None:
+            # It dies when it expires: that lookups have another one is all that can be done.
+            return replace(order, state=OrderState.DONE, finished_at=s.now, error=None)
+        why = s.c.last_error or _why_it_lives(s, targets)
+        return replace(order, state=OrderState.RUNNING, error=why)
     finished = max(max(gone, default=s.now), order.recorded_at)
     return replace(order, state=OrderState.DONE, finished_at=finished, error=None)
 
 
 def _why_it_lives(s: Situation, targets: list[Version]) -> str | None:
     left = next((v for v in targets if s.deleted_and_alive(v)), None)
-    where = f"the provider has no key {left.handle} where it is looked for" if left else None
-    return where and f"{where}, and still takes its secret: destroy it by hand"
+    if left is None:
+        return s.used_by_strangers.said if s.used_by_strangers else None
+    where = f"the provider has no key {left.handle} where it is looked for"
+    return f"{where}, and still takes its secret: destroy it by hand"
 
 
 def _dies_at(s: Situation, targets: list[Version]) -> datetime | None:

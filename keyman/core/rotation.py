@@ -59,8 +59,8 @@ def examine_the_reported(s: Situation) -> Step | None:
     v = s.current
     if v is None or v.reported_at is None or v.expired(s.now) or not v.stored:
         return None
-    if not s.spec.probes:
-        return None  # then the report is reason enough for a new one
+    if not s.spec.probes or v.restored_at is not None:
+        return None  # the report is reason enough for a new one; or more than a probe is needed
     return None if s.resting and s.c.failed_step == "examine" else Examine(v)
 
 
@@ -96,12 +96,31 @@ def _look(s: Situation) -> Step:
 
 
 def leave_it_to_its_owner(s: Situation) -> Step | None:
-    """Two installations that drive one key would destroy each other's secrets."""
+    """Two installations that drive one key would destroy each other's secrets.
+
+    What is dead is noticed before that: to look and to probe changes nothing for the other one.
+    """
     other = s.other_owner
     return Wait(s.wake_at(), f"the key is managed by {other}") if other else None
 
 
 # Facts that came from outside.
+
+
+def prove_the_restored(s: Situation) -> Step | None:
+    """What a backup brought back is handed out once the provider was seen to accept it.
+
+    With our mark on the key first: a call of whoever drove it until then may still be under way.
+    """
+    v = s.current
+    if v is None or v.restored_at is None or v.dead_at or v.expired(s.now) or not v.stored:
+        return None  # what cannot be handed out is replaced, like any other
+    if not s.spec.probes:
+        return None  # a person knows, or nobody
+    if s.quiet_from and s.seen(v) and s.now < s.quiet_from:
+        late = "a call of an earlier owner may still arrive"
+        return _owned(s, v.place, Wait(s.quiet_from, late))
+    return Examine(v)
 
 
 def examine_the_doubtful(s: Situation) -> Step | None:
@@ -112,6 +131,8 @@ def examine_the_doubtful(s: Situation) -> Step | None:
     v = s.current
     if v is None or v.expired(s.now) or not v.stored or not s.spec.probes:
         return None
+    if v.restored_at is not None and v.dead_at is None:
+        return None  # not handed out, and what proves it is more than a probe
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None
     return Examine(v) if speaks_against and s.o and not _examined_since(s, v) else None
 
@@ -289,6 +310,8 @@ def _fill(s: Situation, why: str) -> Step | None:
     if s.c.order_of(OrderKind.NEW_KEY) or s.c.key_id is None:
         return Request(s.spec.slots[0], s.key_begun(), expires_at, None, why)
     slot = s.fillable_slot()
+    if slot and s.who_uses_is_old_news(slot):
+        return _look(s)
     return Request(slot, s.c.key_id, expires_at, None, why) if slot else None
 
 
@@ -358,9 +381,10 @@ RULES: tuple[Rule, ...] = (
     look_again_in_doubt,
     rest_after_failure,
     look_every_so_often,
-    leave_it_to_its_owner,
     examine_the_doubtful,
     accept_what_is_so,
+    leave_it_to_its_owner,
+    prove_the_restored,
     revoke_the_compromised,
     finish_what_was_begun,
     replace_what_is_lost,

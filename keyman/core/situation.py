@@ -18,6 +18,23 @@ FAILURES_BEFORE_REVOKING_ANYWAY = 3
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """A slot whose secret isn't ours, and that was used too lately to be filled."""
+
+    slot: str
+    last_used_at: datetime
+    quiet_at: datetime  #: it may be filled from then on, unless it is used again
+
+    @property
+    def said(self) -> str:
+        used, quiet = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (self.last_used_at, self.quiet_at))
+        return (
+            f"{self.slot} is ACTIVE with a secret that is not keyman's, last used at {used}: "
+            f"it is not filled before {quiet}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Situation(Picture):
     # What may be touched.
 
@@ -107,10 +124,43 @@ class Situation(Picture):
 
     def _used_by_strangers(self, place: Place) -> bool:
         """An active slot with a secret that isn't ours and was used lately may be somebody's."""
+        quiet = self._strangers_quiet_at(place)
+        return quiet is not None and self.now < quiet
+
+    def _strangers_quiet_at(self, place: Place) -> datetime | None:
+        """When its last use by strangers is an overlap ago; None if nobody was seen using it."""
         seen = self.o.slot(place) if self.o else None
         if seen is None or seen.last_used_at is None or not self._on_for_strangers(place):
-            return False
-        return self.now - seen.last_used_at < self.c.policy.overlap
+            return None
+        return seen.last_used_at + self.c.policy.overlap
+
+    def who_uses_is_old_news(self, slot: str) -> bool:
+        """Was this slot in use by strangers, and is it long ago that anybody looked?"""
+        assert self.c.key_id
+        quiet = self._strangers_quiet_at(Place(self.c.key_id, slot))
+        return quiet is not None and not self.fresh_since(quiet)
+
+    @property
+    def used_by_strangers(self) -> InUse | None:
+        """What alone keeps a slot from being filled that is needed now; None if nothing does."""
+        if self.why_replace_now is None and self.why_due is None:
+            return None
+        return self.strangers_in_the_way
+
+    @property
+    def strangers_in_the_way(self) -> InUse | None:
+        """The same, needed now or later."""
+        if not self.spec.slots or self.c.key_id is None or self.c.order_of(OrderKind.NEW_KEY):
+            return None
+        if self.c.open_version or self.spare() or self.fillable_slot():
+            return None
+        places = [Place(self.c.key_id, slot) for slot in self.spec.slots]
+        free = [p for p in places if p not in self._depended_on() and not self._refused(p)]
+        found = [(quiet, p.slot) for p in free if (quiet := self._strangers_quiet_at(p))]
+        if not found:
+            return None
+        quiet, slot = min(found)
+        return InUse(slot or "", quiet - self.c.policy.overlap, quiet)
 
     def wanted_for_replacement(self, v: Version) -> bool:
         """Is the leaked version's slot the one in which the leaked current's successor goes?"""
@@ -229,7 +279,7 @@ class Situation(Picture):
         """When a slot comes free that an overlap needs; None if one is free or none will be."""
         if not self.spec.slots or self.c.key_id is None or self.fillable_slot():
             return None
-        ends = [self.overlap_ends(v) for v in self.c.all_at(Stage.PREVIOUS)]
+        ends = [self.goes_at(v) for v in self.c.all_at(Stage.PREVIOUS)]
         return max((end for end in ends if end > self.now), default=None)
 
     # Overlap.
@@ -259,9 +309,22 @@ class Situation(Picture):
         seen = self.seen(v)
         if seen is None or seen.last_used_at is None or v.replaced_at is None:
             return True
+        return seen.last_used_at <= v.replaced_at or self.now >= self._quiet_at(
+            v, seen.last_used_at
+        )
+
+    def _quiet_at(self, v: Version, last_used_at: datetime) -> datetime:
+        assert v.replaced_at is not None
         overlap = self.overlap_ends(v) - v.replaced_at
-        lately = max(self.c.policy.max_client_staleness, overlap / 2)
-        return seen.last_used_at <= v.replaced_at or self.now - seen.last_used_at >= lately
+        return last_used_at + max(self.c.policy.max_client_staleness, overlap / 2)
+
+    def goes_at(self, v: Version) -> datetime:
+        """When it may be let go: its overlap is over, and its users gone or waited for enough."""
+        ends, cap, seen = self.overlap_ends(v), self.overlap_cap(v), self.seen(v)
+        if self.now < ends or self.quiet(v):
+            return ends
+        used = seen.last_used_at if seen and not self.still_taken(v) else None
+        return max(ends, min(cap, self._quiet_at(v, used)) if used else cap)
 
     def still_taken(self, v: Version) -> bool:
         """Is it what a client that was connected took last, and are such to be waited for?"""
@@ -298,11 +361,12 @@ class Situation(Picture):
         times = [self.looks_again_at(self.o.at)] if self.o and self.handles else []
         for v in self.versions:
             if v.stage is Stage.PREVIOUS:
-                times += [self.overlap_ends(v), self.overlap_cap(v)]
+                times += [self.overlap_ends(v), self.overlap_cap(v), self.goes_at(v)]
             if v.stage is Stage.CURRENT:
                 times += [end for end in (self.c.due_at(v), v.expires_at) if end]
             if v.compromised and v.revoked_at is None and v.expires_at:
                 times.append(v.expires_at)
-        rest = self.rest_after_giving_up()
+        rest, others = self.rest_after_giving_up(), self.used_by_strangers
         times += [rest] if rest else []
+        times += [others.quiet_at] if others else []
         return min((t for t in times if t > self.now), default=self.now + LOOKS_AHEAD)

@@ -63,7 +63,7 @@ def requested(
     c: Credential, step: Request, o: Observed | None, attempt: str, now: datetime
 ) -> Credential:
     """The wish. What was in the slot counts as dead from here on, before the call is sent."""
-    number = max((v.number for v in c.versions), default=0) + 1
+    number = c.next_number
     place = Place(step.handle, step.slot) if step.handle else None
     before = o.slot(place) if o else None
     source = c.version(step.carries) if step.carries is not None else None
@@ -145,6 +145,7 @@ def carried(c: Credential, v: Version, fingerprint: str, now: datetime) -> Crede
             issued_at=now,
             compromised_at=v.compromised_at or source.compromised_at,
             revoke_first=v.revoke_first or source.revoke_first,
+            restored_at=source.restored_at,
         )
     )
 
@@ -185,7 +186,8 @@ def probed(
         v = replace(v, probe_from=now, successes=0, refusals=0)
     if verdict is Verdict.ACCEPTED:
         v = replace(v, successes=v.successes + 1)
-        v = replace(v, verified_at=now) if v.successes >= verify.successes else v
+        if v.successes >= verify.successes:
+            v = replace(v, verified_at=now, restored_at=None)
         return _progressed(_put(c, v))
     if verdict is Verdict.REFUSED and control in (None, Verdict.ACCEPTED):
         return _put(c, replace(v, successes=0, refusals=v.refusals + 1))
@@ -216,7 +218,22 @@ def examined(
     dead = verdict is Verdict.REFUSED or (against is not None and verdict is Verdict.SILENT)
     alive = verdict is Verdict.ACCEPTED
     dead_at = (v.dead_at or now) if dead else (None if alive else v.dead_at)
-    return c.with_version(v.number, examined_at=now, dead_at=dead_at, reported_at=None)
+    c = _progressed(c) if c.failed_step == "examine" else c
+    c = c.with_version(v.number, examined_at=now, dead_at=dead_at, reported_at=None)
+    if v.restored_at is None:
+        return c
+    if alive and (c.doubt_at is None or not c.spec.observes):
+        return c.with_version(v.number, restored_at=None)
+    return c if alive or dead else _still_unproven(c, verdict, now)
+
+
+def _still_unproven(c: Credential, verdict: Verdict, now: datetime) -> Credential:
+    """A probe that teaches nothing is made again after a rest; until then nothing is handed out."""
+    why = {
+        Verdict.SILENT: "the provider gives no verdict on the secret out of the backup",
+        Verdict.FORBIDDEN: "the secret out of the backup is known but not allowed to be used",
+    }[verdict]
+    return failed(c, "examine", why, "check base_url, network and permissions: `keyman check`", now)
 
 
 def lost(c: Credential, v: Version) -> Credential:

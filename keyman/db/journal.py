@@ -122,6 +122,11 @@ class Journal:
         with self._reading() as connection:
             return records.names(connection)
 
+    def providers(self) -> dict[str, str]:
+        """The kind of provider that each record was made with, by name."""
+        with self._reading() as connection:
+            return records.providers(connection)
+
     def forget(self, name: str) -> None:
         """Drop the record, its versions and open orders, and end its lease; receipts of finished
         orders and the history stay. Harmless if there is none.
@@ -174,6 +179,11 @@ class Journal:
         """The newest so many lines of history, oldest first."""
         with self._reading() as connection:
             return audit.read(connection, name, limit)
+
+    def tell(self, told: Sequence[News]) -> None:
+        """Keep news that belong to no record."""
+        with self._writing() as connection:
+            news.write(connection, told)
 
     def news(self, seen: int, many: int) -> list[tuple[int, News]]:
         """So many that came after number `seen`, oldest first, each with its number."""
@@ -232,8 +242,10 @@ class Journal:
         with self._writing() as connection:
             leases.release(connection, lease)
 
-    def void_leases(self, home: str) -> None:
-        """End what dead processes still hold on `home`, whose lock the caller has just got."""
+    def void_leases(self, home: str | None) -> None:
+        """End what dead processes still hold on `home`, whose lock the caller has just got; with
+        None, wherever they were: this is a copy, and they never had it.
+        """
         with self._writing() as connection:
             leases.void(connection, home)
 

@@ -61,9 +61,11 @@ def release(connection: Connection, lease: Lease) -> None:
     _RELEASE.run(connection, {"of_name": lease.name, "of_fence": lease.fence, **ended})
 
 
-def void(connection: Connection, home: str) -> None:
-    """End the leases of that home's dead owners; who takes one next learns that it wasn't clean."""
-    abandoned = (LEASES.c.home == home) & ~LEASES.c.released
+def void(connection: Connection, home: str | None) -> None:
+    """End the leases of that home's dead owners, of every home's with None; who takes one next
+    learns that it wasn't clean.
+    """
+    abandoned = ~LEASES.c.released if home is None else (LEASES.c.home == home) & ~LEASES.c.released
     connection.execute(update(LEASES).where(abandoned), {"lease_until": LONG_AGO})
 
 

@@ -1,5 +1,6 @@
 """The small facts beside the records: this installation's name, where a credential's provider was
-when it was last configured, and which Idempotency-Key stands for which order.
+when it was last configured, how far the versions of a forgotten one were numbered, and which
+Idempotency-Key stands for which order.
 """
 
 from __future__ import annotations
@@ -55,6 +56,22 @@ def remember(connection: Connection, name: str, said: str | None) -> None:
 
 def _whereabouts(name: str) -> str:
     return f"whereabouts {name}"
+
+
+def numbered(connection: Connection, name: str) -> int:
+    """The highest number that a version had when its credential was forgotten; 0 if none had."""
+    found = select(META.c.value).where(META.c.key == _numbered(name))
+    said: str | None = connection.execute(found).scalar_one_or_none()
+    return int(said or 0)
+
+
+def number(connection: Connection, name: str, highest: int) -> None:
+    connection.execute(delete(META).where(META.c.key == _numbered(name)))
+    connection.execute(insert(META), {"key": _numbered(name), "value": str(highest)})
+
+
+def _numbered(name: str) -> str:
+    return f"numbered {name}"
 
 
 def claim_key(

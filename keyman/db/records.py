@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from keyman.core.model import Credential, Observed, Order, OrderState, Spec, Version
-from keyman.db import leases, rows
+from keyman.db import leases, meta, rows
 from keyman.db.prepared import Prepared
 from keyman.db.tables import CREDENTIALS, ORDERS, VERSIONS
 from keyman.errors import ConfigError, Conflict
@@ -65,7 +65,7 @@ def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Obse
     named = {"of_name": spec.name}
     found = _READ_RECORD.rows(connection, named)
     if not found:
-        return Credential(spec), None
+        return Credential(spec, numbered=meta.numbered(connection, spec.name)), None
     row = found[0]
     if row["provider"] != spec.provider:
         raise ConfigError(
@@ -75,6 +75,8 @@ def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Obse
         )
     orders = tuple(map(rows.order_of, _READ_OPEN_ORDERS.rows(connection, named)))
     credential = rows.credential_of(spec, row, _versions(connection, spec.name, met), orders)
+    if not credential.versions:
+        credential = replace(credential, numbered=meta.numbered(connection, spec.name))
     return credential, rows.observed_of(row["observed"])
 
 
@@ -145,14 +147,17 @@ def _lost(name: str) -> Conflict:
 
 def _write_versions(connection: Connection, saved: Credential, known: Credential | None) -> None:
     before = known.versions if known else _versions(connection, saved.name, {})
-    written = {version.number: version for version in before}
-    for number in written.keys() - {version.number for version in saved.versions}:
+    # Most are the very objects that were read: what is over no longer changes.
+    same = {id(version) for version in before} & {id(version) for version in saved.versions}
+    written = {version.number: version for version in before if id(version) not in same}
+    changed = [version for version in saved.versions if id(version) not in same]
+    for number in written.keys() - {version.number for version in changed}:
         _DROP_VERSION.run(connection, {"of_name": saved.name, "of_number": number})
-    for version in saved.versions:
+    for version in changed:
         there = written.get(version.number)
         if there is None:
             _ADD_VERSION.run(connection, rows.version_row(version) | {"name": saved.name})
-        elif there is not version and there != version:
+        elif there != version:
             which = {"of_name": saved.name, "of_number": version.number}
             _CHANGE_VERSION.run(connection, rows.version_row(version) | which)
 
@@ -178,6 +183,11 @@ def names(connection: Connection) -> list[str]:
     return list(connection.execute(found).scalars())
 
 
+def providers(connection: Connection) -> dict[str, str]:
+    found = select(CREDENTIALS.c.name, CREDENTIALS.c.provider).order_by(CREDENTIALS.c.name)
+    return {row.name: row.provider for row in connection.execute(found)}
+
+
 def prune_orders(connection: Connection, now: datetime) -> None:
     """Forget receipts that are old, and of each credential all but the newest. Open ones stay."""
     newest_first = func.row_number().over(partition_by=ORDERS.c.name, order_by=ORDERS.c.seq.desc())
@@ -189,7 +199,11 @@ def prune_orders(connection: Connection, now: datetime) -> None:
 
 
 def forget(connection: Connection, name: str) -> None:
-    """The record with its versions and open orders; receipts and history stay."""
+    """The record with its versions and open orders; receipts, history and the numbering stay."""
+    highest = select(func.max(VERSIONS.c.number)).where(VERSIONS.c.name == name)
+    number = connection.execute(highest).scalar_one()
+    if number is not None:
+        meta.number(connection, name, number)
     connection.execute(delete(CREDENTIALS).where(CREDENTIALS.c.name == name))
     connection.execute(delete(ORDERS).where(ORDERS.c.name == name, _OPEN))
     leases.end(connection, name)

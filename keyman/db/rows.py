@@ -18,9 +18,8 @@ Row = dict[str, Any]  # column → value
 
 VERSION_FIELDS = tuple(field.name for field in fields(Version))
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
-ELSEWHERE = frozenset(
-    {"spec", "versions", "orders"}
-)  # in the configuration, or tables of their own
+# In the configuration, in tables of their own, among the small facts.
+ELSEWHERE = frozenset({"spec", "versions", "orders", "numbered"})
 RECORD_FIELDS = tuple(f.name for f in fields(Credential) if f.name not in ELSEWHERE)
 RECORD_COLUMNS = (*RECORD_FIELDS, "observed")
 

@@ -145,6 +145,13 @@ def _connect_read_only(path: Path) -> Any:
     return connection
 
 
+def plain(path: Path) -> Any:
+    """A connection of the driver's own, for what SQLAlchemy has no word for; makes no file."""
+    # Not read-only: that would take a journal that nobody has open for one that cannot change.
+    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return driver.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
 def writing(made: Engine) -> Engine:
     """The same connections; a transaction locks out other writers from its beginning."""
     return made.execution_options(begins="BEGIN IMMEDIATE")

@@ -166,6 +166,7 @@ VERSIONS = Table(
     Column("given_up", Text),
     _required("slot_refused", Boolean),
     _required("stored", Boolean),
+    Column("restored_at", Moment),
 )
 
 # Not tied to credentials by a foreign key: the receipt of a finished order outlives its subject.

@@ -12,6 +12,8 @@ belief about the vendor can't hide in shared code.
 
     oci_genai.py      OCI Generative AI: `OciGenaiSandbox`; its questions are in behaviour.py
     oci_identity.py   what surrounds an OCI workload: metadata service, federation, pod tokens
+    oci_vault.py      the secrets of an OCI vault, both services: `OciVaultSandbox`
     google.py         tokens of every kind, and Vertex AI behind them: `GoogleSandbox`
     openai.py         the Admin API, and inference behind its keys: `OpenAISandbox`
+    hashicorp_vault.py   KV version 2, tokens, policies, sign-ins: `HashicorpVaultSandbox`
 """

@@ -5,7 +5,7 @@ Prints its address on the first line of stdout, flushes, and serves until it is 
 
 --profile-dir is where credentials for it are written, before the address is printed: a config file
 and a key for OCI, a credentials file of each kind for Google, for OpenAI the admin key and a file
-with the ids around it.
+with the ids around it, for Vault a token and what its two sign-ins take.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TypeVar
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.google import GoogleSandbox
 from keyman.sandbox.google_behaviour import GoogleBehaviour
+from keyman.sandbox.hashicorp_vault import HashicorpVaultSandbox, VaultBehaviour
 from keyman.sandbox.oci_genai import OciGenaiSandbox
 from keyman.sandbox.oci_identity import OciIdentity
 from keyman.sandbox.openai import OpenAISandbox
@@ -36,7 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    serve = {"oci": _serve_oci, "google": _serve_google, "openai": _serve_openai}
+    serve = {
+        "oci": _serve_oci,
+        "google": _serve_google,
+        "openai": _serve_openai,
+        "vault": _serve_vault,
+    }
     with ExitStack() as stack:
         serve[options.service](options, stack)
         ended.wait()
@@ -87,6 +93,14 @@ def _serve_openai(options: argparse.Namespace, stack: ExitStack) -> None:
     say(url)
 
 
+def _serve_vault(options: argparse.Namespace, stack: ExitStack) -> None:
+    sandbox = HashicorpVaultSandbox(behaviour=_answers(VaultBehaviour, options), seed=options.seed)
+    url = stack.enter_context(sandbox.serve(options.port))
+    if options.profile_dir:
+        sandbox.write_credentials(options.profile_dir)
+    say(url)
+
+
 def _answers(kind: type[Q], options: argparse.Namespace) -> Q:
     if options.kind or options.seed is None:
         return kind()
@@ -95,7 +109,7 @@ def _answers(kind: type[Q], options: argparse.Namespace) -> Q:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keyman.sandbox", description=__doc__)
-    services = ("oci", "google", "openai")
+    services = ("oci", "google", "openai", "vault")
     parser.add_argument("--service", choices=services, default="oci", help="whom to imitate")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free one")
     parser.add_argument("--seed", type=int, help="repeatable secrets, faults and behaviour")

@@ -101,6 +101,19 @@ class Clients(Answer):
     behind: int = Field(description="who took an older one than the current")
 
 
+class Mirror(Answer):
+    """A store that follows the credential: a mirror, or its own with a current secret of its own.
+
+    The version is the one that its readers get.
+    """
+
+    store: str
+    state: Literal["ok", "behind", "failing"]
+    version: int | None
+    error: str | None
+    since: Time = TIME
+
+
 class Status(Answer):
     """One credential, as `keyman status NAME --json` shows it."""
 
@@ -117,6 +130,7 @@ class Status(Answer):
     key_id: str | None
     adopted: bool
     clients: Clients | None = Field(description="null where an order is answered")
+    mirrors: list[Mirror] | None = Field(description="null while no daemon runs")
 
 
 class Daemon(Answer):

@@ -41,8 +41,8 @@ class Local(Wire):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._uid, self.process = peer_of(transport.get_extra_info("socket"))
-        self._caller: User | None = self._gate.doors.user(self._uid)
+        self.uid, self.process = peer_of(transport.get_extra_info("socket"))
+        self._caller: User | None = self._gate.doors.user(self.uid)
         if self._caller is not None:
             if not self._may_come_in(self._caller):
                 self._refuse(FULL)
@@ -54,7 +54,7 @@ class Local(Wire):
     def _asking(self) -> Caller:
         rights = self._gate.doors.rights
         if self._rights is not rights:
-            self._rights, self._caller = rights, self._gate.doors.user(self._uid)
+            self._rights, self._caller = rights, self._gate.doors.user(self.uid)
         if self._caller is None:
             self._stop(_STRANGER)
         return self._caller
@@ -62,7 +62,7 @@ class Local(Wire):
     def _may_come_in(self, caller: User) -> bool:
         """No user but the owner may take all the room there is."""
         guests = self._gate.guests
-        theirs = sum(isinstance(guest, Local) and guest._uid == caller.uid for guest in guests)
+        theirs = sum(isinstance(guest, Local) and guest.uid == caller.uid for guest in guests)
         there_is_room = self._let_in(owner=caller.owner)
         return there_is_room and (caller.owner or theirs < self._limits.connections // 2)
 

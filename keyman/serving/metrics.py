@@ -123,6 +123,16 @@ class Metrics:
             ],
         )
 
+        yield Family(
+            "keyman_mirror_behind",
+            "gauge",
+            "1 while a store that follows the credential does not show what it should.",
+            [
+                Sample(behind, (("credential", name), ("store", store)))
+                for (name, store), behind in sorted(figures.behind.items())
+            ],
+        )
+
     def _current(self, name: str) -> Ready | None:
         try:
             return self._snapshot.look_up(name)

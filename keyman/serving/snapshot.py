@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from keyman.clock import Clock
-from keyman.core.health import usable
+from keyman.core.health import sound, usable, waits_for, worth_trying
 from keyman.core.model import Credential, Secret, Stage, Version
 from keyman.errors import Error, NotAdopted, NotFound, NoUsableSecret
 from keyman.providers.protocol import Lookup
@@ -66,6 +66,7 @@ class Answer:
     revision: int
     current: Handout | Error
     previous: Handout | Error
+    standing: int = 0  #: the version that its holders may go on with while nobody answers; 0: none
 
 
 def answer_for(
@@ -76,7 +77,7 @@ def answer_for(
     def handout(v: Version) -> Handout | Error:
         secret = secrets.get(v.number)
         if not usable(v, now):
-            return _unusable(v, c.name, now)
+            return _unusable(v, c, now)
         if secret is None:
             return NoUsableSecret(
                 f"{c.name}: the secret of version {v.number} is not in the store",
@@ -92,7 +93,16 @@ def answer_for(
         c.revision,
         handout(current) if current else _nothing_current(c),
         handout(previous) if previous else NoUsableSecret(f"{c.name} has no previous version"),
+        _standing(c, now),
     )
+
+
+def _standing(c: Credential, now: datetime) -> int:
+    """Who holds the current version may go on alone, unless it leaked or is known to be dead. That
+    we can't read its secret says nothing against it.
+    """
+    v = c.current
+    return v.number if v and sound(v, now) and not v.compromised else 0
 
 
 def _nothing_current(c: Credential) -> Error:
@@ -102,9 +112,14 @@ def _nothing_current(c: Credential) -> Error:
     return NotAdopted(f"{c.name}: nobody has entrusted keyman with its secret yet", hint=by_hand)
 
 
-def _unusable(v: Version, name: str, now: datetime) -> Error:
+def _unusable(v: Version, c: Credential, now: datetime) -> Error:
+    name = c.name
     if v.expired(now):
         return _expired(name, v.number)
+    if v.restored_at and worth_trying(v, now):
+        what = f"{name}: version {v.number} is out of a backup, and not proven to work since"
+        soon = ASK_AGAIN if c.spec.probes or c.spec.issues else None
+        return NoUsableSecret(what, hint=waits_for(c), retry_after=soon)
     why = "leaked and is being revoked" if v.compromised else "is refused by the provider"
     if not v.stored:
         why = "is not in the store any more"
@@ -140,7 +155,7 @@ class Ready:
         self.until = handout.expires_at
         self.headers = {"etag": f'"{handout.version}"', "cache-control": "no-store"}
         if mark is not None:
-            self.headers["keyman-generation"] = f"{mark.entry}.{mark.generation}"
+            self.headers["keyman-generation"] = str(mark)
         self.json = self._reply(JSON, json.dumps(handout.as_json()).encode())
         self.plain = self._reply(PLAIN, f"{handout.secret.reveal()}\n".encode())
 
@@ -173,11 +188,12 @@ class _Entry:
     def with_answer(self, answer: Answer) -> _Entry | None:
         """The same as of another revision; None if something else is to be said."""
         before = self.answer
-        if not _alike(before.current, answer.current) or not _alike(
-            before.previous, answer.previous
-        ):
-            return None
-        return _Entry(answer, self.current, self.previous)
+        same = (
+            before.standing == answer.standing
+            and _alike(before.current, answer.current)
+            and _alike(before.previous, answer.previous)
+        )
+        return _Entry(answer, self.current, self.previous) if same else None
 
 
 def _finished(answer: Answer, mark: Mark | None) -> _Entry:
@@ -230,8 +246,7 @@ class Snapshot:
         """First the page, then the answer: once anybody is given the new one, whoever holds the
         one before asks. Who asks in between gets that with its old mark, and asks again.
         """
-        usable = isinstance(answer.current, Handout)
-        mark = self._page.mark(name, usable=usable) if self._page is not None else None
+        mark = self._page.mark(name, answer.standing) if self._page is not None else None
         finished = _finished(answer, mark)
         if self._page is not None and mark is not None:
             self._page.show(mark)
@@ -241,7 +256,7 @@ class Snapshot:
 
     def ask_again(self, names: Iterable[str]) -> None:
         """Have everybody who holds these names' answers ask once more: they may, or may not, be
-        somebody who is given them.
+        somebody who is given them. While nobody answers they go on with what they were given.
         """
         with self._writing:
             for name in names:
@@ -256,6 +271,12 @@ class Snapshot:
             self._entries.pop(name, None)
         self._tell(name)
 
+    def withdraw_others(self, names: Iterable[str]) -> None:
+        """Have nobody but these names' holders go on with what a daemon before us gave them."""
+        with self._writing:
+            if self._page is not None:
+                self._page.withdraw_others(names)
+
     def beat(self) -> None:
         """Tell those who hold answers that somebody serves; to be called each second."""
         if self._page is not None:
@@ -267,9 +288,8 @@ class Snapshot:
             self._page.rest()
 
     def names(self) -> set[str]:
-        """Those that have an answer, or had one from the daemon before us and still on the page."""
-        standing = self._page.standing() if self._page is not None else set()
-        return standing | self._entries.keys()
+        """Those that have an answer."""
+        return set(self._entries)
 
     def _tell(self, name: str) -> None:
         for told in self._told:

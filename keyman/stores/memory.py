@@ -15,6 +15,9 @@ class Memory:
     def __init__(self) -> None:
         self._secrets: dict[tuple[str, int], Secret] = {}
 
+    def ready(self, name: str) -> None:
+        """There is always room."""
+
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
         fitting(name, secret)
         self._secrets[name, number] = secret

@@ -62,6 +62,11 @@ class OsKeyring:
         self._vendor: KeyringBackend | None = None
         self._read(INDEX)
 
+    def ready(self, name: str) -> None:
+        """It answers, is unlocked, and its index and the lock of its writers are in order."""
+        with self._turn(make=True):
+            self._index()
+
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
         value = fitting(name, secret)
         with self._turn(make=True):

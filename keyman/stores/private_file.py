@@ -21,6 +21,8 @@ _READ_AT_MOST = 64 * 1024
 
 def make(path: Path, content: bytes = b"") -> bool:
     """Make the file with mode 0600, whole and durable; False if there is one already."""
+    if os.path.lexists(path):
+        return False
     beside = path.with_name(f".{path.name}.{new_id()}")
     with translated(path, "made"):
         try:
@@ -30,8 +32,23 @@ def make(path: Path, content: bytes = b"") -> bool:
             return False
         finally:
             beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return True
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put the content into the file's place, whole and durable; it is 0600 from its first instant.
+
+    A symbolic link there is replaced itself, never followed.
+    """
+    beside = path.with_name(f".{path.name}.{new_id()}")
+    with translated(path, "written"):
+        try:
+            _write(beside, content)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def read(path: Path) -> bytes | None:
@@ -80,7 +97,7 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

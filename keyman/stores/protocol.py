@@ -7,6 +7,7 @@ SecretDamaged if one secret can never be read again though the store is in order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from keyman.core.model import Secret
@@ -14,6 +15,12 @@ from keyman.core.model import Secret
 
 class Store(Protocol):
     durable: bool  #: False: everything is gone after a restart, on purpose
+
+    def ready(self, name: str) -> None:
+        """Raise StoreFailed if a `put` for that name would surely fail now. Changes nothing.
+
+        Asked before something is done that brings a secret which is shown only once.
+        """
 
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
         """Keep the secret. Refuses newline, CR and NUL, and anything above 16 KiB."""
@@ -28,6 +35,17 @@ class Store(Protocol):
         """The addresses in use, sorted."""
 
     def close(self) -> None: ...
+
+
+Kept = tuple[str, int, Secret, str | None]  #: name, number, secret, slot: what `put` is given
+
+
+@runtime_checkable
+class Wholesale(Store, Protocol):
+    """A store that takes or drops many at once for little more than one: all of them or none."""
+
+    def put_all(self, secrets: Sequence[Kept]) -> None: ...
+    def drop_all(self, addresses: Sequence[tuple[str, int]]) -> None: ...
 
 
 @runtime_checkable

@@ -17,32 +17,32 @@ beyond this file, since it only knows itself.
 from __future__ import annotations
 
 import contextlib
-import hmac
-import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keyman.core.model import Secret
 from keyman.errors import SecretDamaged, StoreFailed
 from keyman.stores import private_file
 from keyman.stores.limits import fitting
+from keyman.stores.protocol import Kept
+from keyman.stores.seals import FORMAT, KEY_BYTES, fresh_key, key_id
+from keyman.stores.seals import seal as _seal
+from keyman.stores.seals import unseal as _open
 
 try:
     from pysqlite3 import dbapi2 as sqlite3
 except ImportError:  # no wheel for this platform
     import sqlite3
 
-FORMAT = 1
 APPLICATION = 0x6B6D7366  # tells this file from any other SQLite database
-KEY_BYTES = 32
 BUSY_SECONDS = 10.0
+ROOM = 256 * 1024  # bytes: the largest secret with its pages and their journal, several times over
 
-_NONCE_BYTES, _TAG_BYTES = 12, 16
 _PRAGMAS = {
     "journal_mode": "truncate",
     "synchronous": 2,  # FULL: a commit is on the disk before it is reported
@@ -65,6 +65,7 @@ _SCHEMA = (
 
 class SealedFile:
     durable = True
+    room = ROOM  #: bytes that must be free on its disk for it to be ready
 
     def __init__(
         self, path: Path, key: bytes, installation: str, *, read_only: bool = False
@@ -93,24 +94,44 @@ class SealedFile:
             self._master = self._unlock(key)
             on_failure.pop_all()
 
+    def ready(self, name: str) -> None:
+        """Writes something and takes it back: file, folder and disk must allow it."""
+        self._refuse_if_read_only()
+        with self._turn, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute(f"PRAGMA user_version = {FORMAT}")  # begins SQLite's journal
+            finally:
+                if self._db.in_transaction:  # SQLite ends it by itself where the disk fails
+                    self._db.execute("ROLLBACK")
+        if _free_bytes(self._path.parent) < self.room:
+            raise StoreFailed(
+                f"there is no room left for another secret in {self._path}",
+                hint="make room on its disk",
+            )
+
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
-        if self._read_only:
-            raise StoreFailed(f"{self._path} was opened for reading only")
-        value = fitting(name, secret)
+        self.put_all([(name, number, secret, slot)])
+
+    def put_all(self, secrets: Sequence[Kept]) -> None:
+        """Put them in one transaction: all are durable then, or none is there."""
+        self._refuse_if_read_only()
         with self._transaction():
-            bound = self._address(name, number, slot)
-            data_key = AESGCM.generate_key(KEY_BYTES * 8)
-            self._db.execute(
+            self._db.executemany(
                 "INSERT OR REPLACE INTO secrets (name, number, slot, data_key, sealed)"
                 " VALUES (?, ?, ?, ?, ?)",
-                (
-                    *(name, number, slot),
-                    _seal(self._master, data_key, b"data key", *bound),
-                    _seal(data_key, value.encode(), b"secret", *bound),
-                ),
+                [self._row(*one) for one in secrets],
             )
-        if self.get(name, number) != secret:
-            raise StoreFailed(f"{self._path} did not give back what was put under {name}/{number}")
+        for name, number, secret, _ in secrets:
+            if self.get(name, number) != secret:
+                what = f"{self._path} did not give back what was put under {name}/{number}"
+                raise StoreFailed(what)
+
+    def _row(self, name: str, number: int, secret: Secret, slot: str | None) -> tuple[Any, ...]:
+        value, data_key = fitting(name, secret), fresh_key()
+        bound = self._address(name, number, slot)
+        sealed_key = _seal(self._master, data_key, b"data key", *bound)
+        return name, number, slot, sealed_key, _seal(data_key, value.encode(), b"secret", *bound)
 
     def get(self, name: str, number: int) -> Secret | None:
         with self._turn, self._translated():
@@ -130,8 +151,14 @@ class SealedFile:
                 raise SecretDamaged(what) from None
 
     def drop(self, name: str, number: int) -> None:
+        self.drop_all([(name, number)])
+
+    def drop_all(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Forget them in one transaction."""
         with self._transaction():
-            self._db.execute("DELETE FROM secrets WHERE name = ? AND number = ?", (name, number))
+            self._db.executemany(
+                "DELETE FROM secrets WHERE name = ? AND number = ?", list(addresses)
+            )
 
     def list(self, name: str | None = None) -> list[tuple[str, int]]:
         with self._turn, self._translated():
@@ -142,9 +169,67 @@ class SealedFile:
             ).fetchall()
         return sorted(rows)
 
+    # Other keys from outside.
+
+    def keys(self) -> int:
+        """How many keys from outside open the file; more than one while they are exchanged."""
+        with self._turn, self._translated():
+            found: int = self._db.execute("SELECT count(*) FROM keys").fetchone()[0]
+            return found
+
+    def admit(self, key: bytes) -> None:
+        """From now on this key (32 bytes) opens the file as well."""
+        self._refuse_if_read_only()
+        with self._transaction():
+            self._grant(key)
+
+    def close_to_others(self, key: bytes) -> None:
+        """From now on this key alone opens the file, which has another master key: who kept an
+        earlier key, or the file as it was, has nothing of what is put from here on.
+
+        One transaction. Raises SecretDamaged, with nothing changed, if a secret can't be read.
+        """
+        self._refuse_if_read_only()
+        before = self._master
+        with self._transaction(), contextlib.ExitStack() as on_failure:
+            on_failure.callback(setattr, self, "_master", before)
+            asked = "SELECT name, number, slot, data_key FROM secrets"
+            self._master = fresh_key()
+            for name, number, slot, sealed in self._db.execute(asked).fetchall():
+                self._reseal(before, name, number, slot, sealed)
+            self._db.execute("DELETE FROM keys")
+            self._grant(key)
+            self._db.execute("COMMIT")
+            on_failure.pop_all()
+
+    def _grant(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise StoreFailed(f"the key that seals {self._path} must have {KEY_BYTES} bytes")
+        master = _seal(key, self._master, b"master key", *self._house())
+        row = (key_id(key), master)
+        self._db.execute("INSERT OR REPLACE INTO keys (id, master) VALUES (?, ?)", row)
+
+    def _reseal(self, before: bytes, name: str, number: int, slot: str | None, sealed: Any) -> None:
+        bound = self._address(name, number, slot)
+        try:
+            data_key = _open(before, sealed, b"data key", *bound)
+        except InvalidTag:
+            raise SecretDamaged(
+                f"the secret {name}/{number} in {self._path} was damaged or tampered with",
+                hint="put back the file from a backup, or start the daemon, which replaces it",
+            ) from None
+        self._db.execute(
+            "UPDATE secrets SET data_key = ? WHERE name = ? AND number = ?",
+            (_seal(self._master, data_key, b"data key", *bound), name, number),
+        )
+
     def close(self) -> None:
         with self._turn:
             self._db.close()
+
+    def _refuse_if_read_only(self) -> None:
+        if self._read_only:
+            raise StoreFailed(f"{self._path} was opened for reading only")
 
     def _set_up(self) -> None:
         for name, value in _PRAGMAS.items():
@@ -169,7 +254,7 @@ class SealedFile:
                 hint="run the keyman that made it, or `keyman daemon` if it was never started",
             )
         self._refuse_another_installation()
-        row = self._db.execute("SELECT master FROM keys WHERE id = ?", (_id(key),)).fetchone()
+        row = self._db.execute("SELECT master FROM keys WHERE id = ?", (key_id(key),)).fetchone()
         if row is None:
             raise StoreFailed(
                 f"{self._path} is sealed with another key",
@@ -194,8 +279,8 @@ class SealedFile:
             for statement in _SCHEMA:
                 self._db.execute(statement)
             self._db.execute("INSERT INTO header VALUES (?)", (self._installation,))
-            master = _seal(key, AESGCM.generate_key(KEY_BYTES * 8), b"master key", *self._house())
-            self._db.execute("INSERT INTO keys (id, master) VALUES (?, ?)", (_id(key), master))
+            self._master = fresh_key()
+            self._grant(key)
 
     def _refuse_another_installation(self) -> None:
         # The seals hold this by themselves; the header is for saying it plainly.
@@ -213,7 +298,8 @@ class SealedFile:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.execute("COMMIT")
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -242,25 +328,8 @@ class SealedFile:
         return (*self._house(), name.encode(), str(number).encode(), place)
 
 
-def _seal(key: bytes, plain: bytes, *bound: bytes) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, _binding(key, *bound))
-
-
-def _open(key: bytes, sealed: object, *bound: bytes) -> bytes:
-    """What was sealed; InvalidTag if it is not exactly that, bound to exactly this."""
-    if not isinstance(sealed, bytes) or len(sealed) < _NONCE_BYTES + _TAG_BYTES:
-        raise InvalidTag
-    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-    return AESGCM(key).decrypt(nonce, rest, _binding(key, *bound))
-
-
-def _binding(key: bytes, *bound: bytes) -> bytes:
-    """Each field behind its length, so that no two lists of fields look the same."""
-    fields = (b"keyman sealed file", str(FORMAT).encode(), _id(key), *bound)
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
-
-
-def _id(key: bytes) -> bytes:
-    """Names a key without telling anything of it; tells a wrong key from a damaged file."""
-    return hmac.digest(key, b"keyman key id", "sha256")[:16]
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StoreFailed(f"the folder {folder} can't be looked at: {error.strerror}") from error

@@ -18,12 +18,16 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyman.core.model import Secret
 from keyman.errors import ConfigError, StoreFailed
 from keyman.stores import private_file
+
+if TYPE_CHECKING:
+    from keyman.stores.os_keyring import OsKeyring
 
 KEY_BYTES = 32
 CREDENTIAL = "keyman-store-key"
@@ -52,38 +56,100 @@ def load_key(options: Options, *, make: bool) -> bytes:
     raise ConfigError(f"store.key has no kind {kind!r}", hint=f"the kinds are: {known}")
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A new key, and how it takes the place of the one in use: at once or not at all."""
+
+    key: bytes
+    take_place: Callable[[], None]
+
+
+def exchange(options: Options) -> Exchange:
+    """Another key of the same kind. Raises ConfigError where it is handed over from outside."""
+    kind = options.get("kind")
+    if kind == "file":
+        return _another_file(options)
+    if kind == "keyring":
+        return _another_in_the_keyring(options)
+    if kind == "passphrase":
+        return _another_salt(options)
+    raise ConfigError(
+        f"a store.key of kind {kind} is handed over: keyman can't make another",
+        hint="let the file admit a new one with --key, change the configuration, then --finish",
+    )
+
+
+def _fresh() -> bytes:
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES))
+
+
+def _another_file(options: Options) -> Exchange:
+    path, text = _path(options), _fresh()
+    return Exchange(_decoded(text, "the new key"), lambda: private_file.replace(path, text + b"\n"))
+
+
+def _another_in_the_keyring(options: Options) -> Exchange:
+    text = _fresh()
+
+    def take_place() -> None:
+        with _keyring(options) as keyring:
+            keyring.put("store-key", 1, Secret(text.decode()))
+
+    return Exchange(_decoded(text, "the new key"), take_place)
+
+
+def _another_salt(options: Options) -> Exchange:
+    """The passphrase is the one that the configuration has; its file may bring another by now."""
+    path, passphrase, costs = _path(options), _passphrase(options), _Costs.fresh()
+    key = costs.derive(passphrase.encode())
+    return Exchange(key, lambda: private_file.replace(path, costs.text()))
+
+
 def _from_file(options: Options, *, make: bool) -> bytes:
     path = _path(options)
     if make:
-        private_file.make(path, base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        private_file.make(path, _fresh() + b"\n")
     return _decoded(_required(path), f"the key file {path}")
 
 
 def _from_keyring(options: Options, *, make: bool) -> bytes:
-    from keyman.stores.os_keyring import OsKeyring
-
-    # A service of its own: dropping an installation's secrets must not drop what seals a file.
-    service = options.get("service") or f"keyman/{options['installation']}/store-key"
-    lock = Path(options["home"]) / "keyring.lock"
-    with contextlib.closing(OsKeyring(options.get("backend"), service, lock=lock)) as keyring:
+    service = _service(options)
+    with _keyring(options) as keyring:
         found = keyring.get("store-key", 1)
         if found is None and make:
-            found = Secret(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+            found = Secret(_fresh().decode())
             keyring.put("store-key", 1, found)
     if found is None:
         raise _missing(f"the store's key ({service}) in the keyring")
     return _decoded(found.reveal().encode(), f"the store's key ({service}) in the keyring")
 
 
-def _from_passphrase(options: Options, *, make: bool) -> bytes:
+def _service(options: Options) -> str:
+    """Of its own: dropping an installation's secrets must not drop what seals a file."""
+    return options.get("service") or f"keyman/{options['installation']}/store-key"
+
+
+def _keyring(options: Options) -> contextlib.closing[OsKeyring]:
+    from keyman.stores.os_keyring import OsKeyring
+
+    lock = Path(options["home"]) / "keyring.lock"
+    keyring = OsKeyring(options.get("backend"), _service(options), lock=lock)
+    return contextlib.closing(keyring)
+
+
+def _passphrase(options: Options) -> str:
     given = options.get("passphrase")
-    passphrase = given.reveal() if isinstance(given, Secret) else given
+    passphrase: str | None = given.reveal() if isinstance(given, Secret) else given
     if not passphrase:
         raise ConfigError(
             "store.key of kind passphrase has no passphrase",
             hint="passphrase: !file PATH (or !env NAME); nothing prompts for it",
         )
-    path = _path(options)
+    return passphrase
+
+
+def _from_passphrase(options: Options, *, make: bool) -> bytes:
+    path, passphrase = _path(options), _passphrase(options)
     if make:
         private_file.make(path, _Costs.fresh().text())
     return _Costs.read(path).derive(passphrase.encode())

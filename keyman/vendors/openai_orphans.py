@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keyman.core.model import Spec, Version
+from keyman.core.restoring import same_life
 from keyman.vendors.openai_keys import Intent, Listed
 
 TRIED_FOR = timedelta(hours=1)  # a key used later than that after it was made is used by others
@@ -55,16 +56,21 @@ def of_earlier_wishes(
 ) -> list[Listed]:
     """Keys of this credential's earlier wishes that don't matter any more.
 
-    A number that is not below the wish's comes from a history that this journal doesn't know: it
-    was restored from a backup, and applications may be using that key.
+    A number of another life, or one that is not below the wish's, comes from a history that this
+    journal doesn't know: it was restored from a backup, and applications may be using that key.
     """
     if kept.now is None:
         return []
     overlap = spec.policy.overlap
+    earlier = (
+        (key, same_life(intent.number, wish.number))
+        for key, intent in _ours(listed, spec, kept)
+        if intent.number < wish.number
+    )
     return [
         key
-        for key, intent in _ours(listed, spec, kept)
-        if intent.number < wish.number and (kept.gave_up(key.id) or not _in_use(key, now, overlap))
+        for key, known in earlier
+        if kept.gave_up(key.id) or (known and not _in_use(key, now, overlap))
     ]
 
 

@@ -34,3 +34,13 @@ def test_the_agent_says_so(place: Home) -> None:
 def test_of_a_credential_without_any_version_none_is_found(place: Home) -> None:
     with place.open() as app, pytest.raises(NotFound):
         app.desk.rejected("genai", 1, "uid 1")
+
+
+def test_reports_about_one_version_cost_one_probe_for_a_while(place: Home) -> None:
+    place.start()
+    with place.open() as app:
+        before = place.cloud.ask("GET", "counts")["accepted"]
+        for _ in range(5):
+            app.desk.rejected("genai", 1, "uid 1")
+            app.rotator.advance("genai")
+        assert place.cloud.ask("GET", "counts")["accepted"] - before == 1

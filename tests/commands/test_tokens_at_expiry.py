@@ -289,6 +289,16 @@ def test_a_report_that_comes_late_is_about_a_token_that_is_gone() -> None:
         assert (asked(sandbox), app.snapshot.look_up("vertex").version) == (2, 2)
 
 
+def test_an_endpoint_that_refuses_every_token_costs_no_token_a_call() -> None:
+    """A policy is missing, say: each new token is refused like the one before."""
+    with google(3600) as sandbox, at_home(sandbox) as place, place.open() as app:
+        app.rotator.advance("vertex")
+        for _ in range(5):
+            app.rotator.report("vertex", app.snapshot.look_up("vertex").version)
+            app.rotator.advance("vertex")
+        assert asked(sandbox) == 2
+
+
 def test_a_storm_about_a_token_that_the_metadata_server_gives_again_is_no_loop() -> None:
     source = "{kind: metadata}"
     with google(3600) as sandbox, at_home(sandbox, source=source) as place, place.daemon():
@@ -358,7 +368,7 @@ def refresh_all(app: App, names: tuple[str, ...], *, times: int) -> None:
         for name in names:
             current = app.desk.status(name)["current"]
             if current:
-                app.rotator.report(name, current["version"])
+                app.rotator.report(name, current["version"], surely=True)
             app.rotator.advance(name)
 
 

@@ -80,7 +80,7 @@ def full_credential() -> Credential:
         for n, kind in enumerate(OrderKind)
     )
     rest = {"spec": SPEC, "versions": versions, "orders": orders, "revision": 9}
-    made: Credential = replace(full(Credential, 5, **rest), revision=0)
+    made: Credential = replace(full(Credential, 5, **rest), revision=0, numbered=0)
     return made
 
 

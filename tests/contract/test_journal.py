@@ -153,7 +153,7 @@ def test_a_name_that_was_forgotten_starts_anew(journal: Journal) -> None:
     lease = taken(journal, "me")
     journal.forget("genai")
     assert journal.names() == ["other"]
-    assert journal.load(SPEC) == (Credential(SPEC), None)
+    assert journal.load(SPEC) == (Credential(SPEC, numbered=version().number), None)
     assert (journal.order("open"), journal.order("done")) == (None, ("genai", done))
     assert [event.kind for event in journal.events("genai")] == ["requested"]
     with pytest.raises(Conflict):
@@ -162,6 +162,16 @@ def test_a_name_that_was_forgotten_starts_anew(journal: Journal) -> None:
         journal.save(Credential(SPEC), None, lease=lease, now=NOW)
     assert journal.save(Credential(SPEC, versions=(version(),)), None).revision == 1
     assert taken(journal, "me too").fence > lease.fence
+
+
+def test_numbers_of_a_forgotten_name_are_not_used_again(journal: Journal) -> None:
+    """Clients compare them: an ETag or `after` of before must not fit another secret."""
+    journal.save(Credential(SPEC, versions=(replace(version(), number=7),)), None)
+    for _ in range(2):
+        journal.forget("genai")
+        assert journal.load(SPEC)[0].next_number == 8
+        journal.save(journal.load(SPEC)[0], None)
+        assert journal.load(SPEC)[0].next_number == 8
 
 
 def test_history_is_written_with_its_record_or_not_at_all(journal: Journal) -> None:

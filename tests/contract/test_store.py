@@ -132,6 +132,15 @@ def test_a_refused_secret_leaves_no_address(store: Store) -> None:
     assert store.list() == []
 
 
+def test_whoever_asks_whether_it_is_ready_changes_nothing(store: Store) -> None:
+    store.ready("genai")
+    assert store.list() == []
+    store.put("genai", 1, Secret("one"))
+    store.ready("genai")
+    assert store.list() == [("genai", 1)]
+    assert store.get("genai", 1) == Secret("one")
+
+
 def test_absent_is_none(store: Store) -> None:
     assert store.get("genai", 1) is None
     store.put("genai", 1, Secret("x"))

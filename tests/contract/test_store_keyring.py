@@ -222,6 +222,8 @@ def test_a_locked_keyring_is_refused_without_a_prompt(breakable: OsKeyring) -> N
     assert "unlock" in failed.value.hint
     with pytest.raises(StoreFailed, match="locked"):
         breakable.put("genai", 1, Secret("two"))
+    with pytest.raises(StoreFailed, match="locked"):
+        breakable.ready("genai")
     with pytest.raises(StoreFailed, match="locked"):  # nobody can know that it is absent
         breakable.get("never", 1)
 

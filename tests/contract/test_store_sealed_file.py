@@ -16,7 +16,9 @@ import pytest
 
 from keyman.core.model import Secret
 from keyman.errors import StoreFailed
-from keyman.stores.sealed_file import SealedFile, _open, _seal
+from keyman.stores.sealed_file import SealedFile
+from keyman.stores.seals import seal as _seal
+from keyman.stores.seals import unseal as _open
 from tests.contract.store_process import nth_value, process
 
 KEY, OTHER_KEY = b"k" * 32, b"K" * 32
@@ -309,8 +311,30 @@ def test_reading_makes_no_file(path: Path) -> None:
             reader.put("genai", 2, Secret("x"))
         with pytest.raises(StoreFailed):
             reader.drop("genai", 1)
+        with pytest.raises(StoreFailed, match="reading only"):
+            reader.ready("genai")
         assert list(path.parent.iterdir()) == [path]
     assert path.read_bytes() == before
+
+
+def test_without_its_file_it_is_not_ready(tmp_path: Path) -> None:
+    """It was unmounted, or somebody put another folder in its place: what is put would be gone."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    with closing(SealedFile(folder / "secrets.db", KEY, HOUSE)) as store:
+        shutil.rmtree(folder)
+        with pytest.raises(StoreFailed):
+            store.ready("genai")
+        folder.mkdir()
+        with pytest.raises(StoreFailed):
+            store.ready("genai")
+
+
+def test_without_room_on_its_disk_it_is_not_ready(store: SealedFile) -> None:
+    store.ready("genai")
+    store.room = 2**62
+    with pytest.raises(StoreFailed, match="no room left"):
+        store.ready("genai")
 
 
 def test_an_empty_file_is_a_beginning_for_writers_only(path: Path) -> None:

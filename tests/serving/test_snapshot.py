@@ -78,6 +78,25 @@ def test_a_leaked_version_is_handed_out_until_its_replacement_is_there() -> None
     assert isinstance(said.current, Handout)
 
 
+@pytest.mark.parametrize(
+    ("case", "current", "standing"),
+    [
+        ("as it should be", CURRENT, 7),
+        ("our store does not answer", replace(CURRENT, number=8), 8),
+        ("our store lost it", replace(CURRENT, stored=False), 7),
+        ("leaked, its replacement not there yet", replace(CURRENT, compromised_at=START), 0),
+        ("known to be dead", replace(CURRENT, dead_at=START), 0),
+        ("expired", replace(CURRENT, expires_at=START), 0),
+        ("out of a backup", replace(CURRENT, restored_at=START), 0),
+        ("destroyed", replace(CURRENT, stage=Stage.REVOKED), 0),
+    ],
+)
+def test_who_holds_a_version_goes_on_alone_unless_something_speaks_against_it(
+    case: str, current: Version, standing: int
+) -> None:
+    assert answer(record(PREVIOUS, current)).standing == standing
+
+
 def test_a_dead_previous_version_is_not_handed_out_either() -> None:
     said = answer(record(replace(PREVIOUS, dead_at=START), CURRENT))
     assert isinstance(said.previous, errors.NoUsableSecret)

@@ -67,7 +67,7 @@ def version_is(
     before: Handout | Error = errors.NoUsableSecret(f"{name} has no previous version")
     if previous is not None:
         before = handout(name, previous, Stage.PREVIOUS)
-    return Answer(version, handout(name, version, expires_at=expires_at), before)
+    return Answer(version, handout(name, version, expires_at=expires_at), before, version)
 
 
 def nothing_usable(revision: int, error: Error | None = None) -> Answer:

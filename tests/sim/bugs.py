@@ -9,7 +9,8 @@ from tests.sim.planting import Bug
 
 CORE = "keyman.core."
 ROTATION, SITUATION, ORDERS = CORE + "rotation", CORE + "situation", CORE + "orders"
-SEEN = CORE + "picture"
+SEEN, COPIES = CORE + "picture", CORE + "copies"
+FOLLOWER, COMPARING = "keyman.mirroring.follower", "keyman.mirroring.comparing"
 TRANSITIONS, ROTATOR, PERFORMER = CORE + "transitions", "keyman.rotator", "keyman.performer"
 
 SAVE = (
@@ -21,6 +22,11 @@ OBEY = "    order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)\n"
 LOST = "        lost = isinstance(error, errors.Unknown) and isinstance(step, MUTATIONS)\n"
 UNCLAIMED = "    if not s.spec.claims or place is None or s.c.claimed == s.c.epoch:\n"
 UNFENCED = "        if self.c.unanswered_at is None or self.c.fenced or not self.spec.slots:\n"
+READY = "                managed.store.ready(c.name)  # what is issued is shown only once\n"
+TOLD = (
+    "        self._make(moves)\n"
+    "        return Shown(frozenset(), frozenset(), points=True, pointed=self.aim.current)\n"
+)
 PICTURE = (
     "    picture = _as_the_provider_shows_it(s, v)\n    if picture is not None:\n"
     "        return picture\n"
@@ -230,6 +236,25 @@ BUGS = (
         ),
     ),
     Bug(
+        "what is dead is not asked about while another installation drives the key",
+        "I1/I10",
+        (
+            (ROTATION, "    leave_it_to_its_owner,\n", ""),
+            (
+                ROTATION,
+                "    examine_the_doubtful,\n",
+                "    leave_it_to_its_owner,\n    examine_the_doubtful,\n",
+            ),
+        ),
+        setup="taken-over",
+    ),
+    Bug(
+        "another installation's key is driven all the same",
+        "I4",
+        ((ROTATION, "    leave_it_to_its_owner,\n", ""),),
+        setup="taken-over",
+    ),
+    Bug(
         "nobody looks what the console did",
         "I1/I10",
         (
@@ -305,7 +330,7 @@ BUGS = (
     Bug(
         "what came by hand is never probed",
         "I1/I10",
-        ((ROTATION, "    if not s.spec.probes:\n", "    if not s.spec.issues:\n"),),
+        ((ROTATION, "    if not s.spec.probes or v", "    if not s.spec.issues or v"),),
         setup="by-hand",
     ),
     Bug(
@@ -333,5 +358,68 @@ BUGS = (
         ),
         setup="blind",
         begin="save#22:new-key",
+    ),
+    Bug(
+        "the provider is asked for what nobody can keep",
+        "S",
+        ((PERFORMER, READY, ""),),
+    ),
+    Bug(
+        "direct readers are given what is not promoted yet",
+        "P",
+        (
+            (COPIES, "for v in c.versions if sound(v, now))", "for v in c.versions if v.stored)"),
+            (
+                COPIES,
+                "    current = c.current\n",
+                "    current = c.at(Stage.PENDING) or c.current\n",
+            ),
+        ),
+        setup="pointing",
+    ),
+    Bug(
+        "what a store was told is taken for what it shows",
+        "P",
+        (
+            (COMPARING, "        self._make(moves)\n        return self.look()\n", TOLD),
+            (COMPARING, "            raise failed[0]\n", "            pass\n"),
+        ),
+        setup="pointing",
+        begin="point#1:down",
+    ),
+    Bug(
+        "a mirror that failed is not tried again",
+        "P",
+        (
+            (
+                FOLLOWER,
+                "        return self.tried != aim or boot",
+                "        return self.tried != aim and boot",
+            ),
+        ),
+        setup="mirrored",
+        begin="copy#1:down",
+    ),
+    Bug(
+        "what leaked stays readable in the mirror",
+        "P",
+        (
+            (COPIES, "            yield Point(None)\n", "            pass\n"),
+            (COPIES, "    if shown.points and shown.pointed != aim.current:\n", "    if False:\n"),
+        ),
+        setup="mirrored",
+    ),
+    Bug(
+        "a copy is never looked at",
+        "P",
+        (
+            (
+                COMPARING,
+                "        right = numbers & set(self.aim.numbers)\n",
+                "        right = frozenset(self.aim.numbers)\n",
+            ),
+            (COMPARING, "        if not self.own:\n", "        if False:\n"),
+        ),
+        setup="mirrored",
     ),
 )

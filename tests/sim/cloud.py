@@ -32,6 +32,7 @@ OUTAGE = timedelta(minutes=40)
 STALE_FOR = timedelta(seconds=50)  # no picture is older than that, for lack of consistency alone
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TINY = timedelta(milliseconds=100)  # what a call takes
+ANOTHER = "another installation"
 LATE = {"late-2s": 2, "late-100s": 100, "late-350s": 350}
 CALL_TROUBLES = ("cut", "5xx", "outage", "429", "no", "lost", "done-lost", "done-cut", *LATE)
 
@@ -51,6 +52,7 @@ class Surroundings(Protocol):
     def pass_time(self, by: timedelta) -> None: ...
     def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None: ...
+    def asking_for_a_secret(self) -> None: ...
     def last_used(self, secret: str) -> datetime | None: ...
     def probed(self, secret: str, verdict: Verdict) -> None: ...
 
@@ -140,10 +142,12 @@ class Cloud:
         return self._call("claim", effect)
 
     def create(self, wish: Version, standby_expires_at: datetime) -> Created:
+        self.world.asking_for_a_secret()
         return self._call("create", lambda: self._create(wish, standby_expires_at))
 
     def issue(self, wish: Version, etag: str | None) -> Issued:
         assert self.world.setup.kind is not Kind.BY_HAND, "nobody but a person can make this one"
+        self.world.asking_for_a_secret()
         if self.world.setup.kind is Kind.SLOTS:
             return self._call("issue", lambda: self._fill(wish, etag))
         if self.world.setup.kind is Kind.FRESH:
@@ -235,6 +239,10 @@ class Cloud:
             slot.off_by_person = state == "INACTIVE"
             self._switch(slot, state)
         key.etag += 1
+
+    def claimed_by_another(self, key: Key) -> None:
+        self._remember()
+        key.owner, key.epoch, key.etag = ANOTHER, 7, key.etag + 1
 
     def made_by_hand(self) -> tuple[str, datetime]:
         """A secret that nobody asked keyman to make, and when it ends."""

@@ -14,16 +14,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keyman.core.model import Credential, OrderKind, Place, Stage, Verdict, Version
+from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
-from tests.sim.cloud import OUTAGE
+from tests.sim.cloud import ANOTHER, OUTAGE
 from tests.sim.setups import Kind
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 OPEN = (Stage.REQUESTED, Stage.PENDING)
+A_SWEEP = timedelta(seconds=16)  # and the moment it takes
 NOTICING = timedelta(minutes=15)  # beyond observe_every: backoff, late calls, verification
 
 
@@ -53,6 +54,8 @@ class Watch:
         self.clocks_set = False
         self.was_restored = False
         self.refused_since: datetime | None = None
+        self.store_was_asked = False  # whether it can take another secret
+        self.ever_handed: set[str] = set()
 
     # What is so.
 
@@ -100,6 +103,31 @@ class Watch:
         self.outside()
         self.was_restored = True
 
+    def asking_for_a_secret(self) -> None:
+        """What is shown only once is asked for when the store has just said that it is ready."""
+        if not self.store_was_asked:
+            raise Broken("S", "a secret is asked for, and nobody knows whether it can be kept")
+        self.store_was_asked = False
+
+    def pointing(self, secret: str | None) -> None:
+        """Who reads a store directly is never ahead of lookups."""
+        if secret is not None and secret not in self.ever_handed:
+            raise Broken("P", f"direct readers get {secret}, which was never current")
+
+    def followed(self) -> None:
+        """Direct readers get what lookups get, one sweep after the last trouble at the latest."""
+        if self.was_restored:
+            return  # a mirror may have what the store lost, and that may work
+        handed = self.handed()
+        lookups = handed and (handed[0].number, Secret(handed[1]))
+        room = self.world.mirror if self.world.setup.mirrored else self.world.safe
+        shown = getattr(room, "shown", None)
+        (told,) = self.world.following.status(self.world.setup.name)
+        soon = self.world.true - self.world.troubled_at < A_SWEEP
+        if shown != lookups and (told["state"] == "ok" or not soon):
+            state = told["state"]
+            raise Broken("P", f"direct readers get {shown}, lookups {lookups}: {state}")
+
     def stored(self, number: int, secret: str) -> None:
         version = self.world.record.version(number)
         if version is None:
@@ -126,6 +154,8 @@ class Watch:
 
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
         world, cloud = self.world, self.world.cloud
+        if cloud.keys[place.handle].owner == ANOTHER:
+            raise Broken("I4", f"{verb} of {place.slot}, whose key another installation drives")
         handed = self.handed()
         relied_on = handed[1] if handed and cloud.sound(handed[1]) else None
         leaving = [s for s in self.left if cloud.sound(s) and s != relied_on]
@@ -261,6 +291,7 @@ class Watch:
                 raise Broken("I8", f"lookups see nothing although {was[1]} works")
             return
         self.left.pop(now[1], None)
+        self.ever_handed.add(now[1])
         if now[0].number < self.highest:
             raise Broken("I8", f"version {now[0].number} after {self.highest}")
         self.promotions += now[0].number > self.highest
@@ -313,6 +344,8 @@ class Watch:
     def turn_over(self) -> None:
         """A secret that the provider refuses isn't handed out for longer than it takes to see."""
         world = self.world
+        if world.setup.taken_over and world.cloud.keys["key"].owner != ANOTHER:
+            raise Broken("I4", "the key of another installation was claimed")
         handed = self.handed()
         if handed is None or world.cloud.accepts(handed[1]):
             self.refused_since = None

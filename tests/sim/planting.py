@@ -28,8 +28,12 @@ FRESH = (
     "keyman.core.rotation",
     "keyman.core.health",
     "keyman.core.news",
+    "keyman.core.copies",
     "keyman.performer",
     "keyman.rotator",
+    "keyman.mirroring.follower",
+    "keyman.mirroring.comparing",
+    "keyman.mirroring",
 )
 
 
@@ -46,10 +50,10 @@ class Bug:
 
 
 def real() -> Machine:
-    from keyman import performer, rotator
+    from keyman import mirroring, performer, rotator
     from keyman.core import health
 
-    return Machine(rotator.Rotator, performer.Managed, health)
+    return Machine(rotator.Rotator, performer.Managed, health, mirroring.Mirroring)
 
 
 def planted(bug: Bug) -> Machine:
@@ -71,6 +75,7 @@ def planted(bug: Bug) -> Machine:
         modules["keyman.rotator"].Rotator,
         modules["keyman.performer"].Managed,
         modules["keyman.core.health"],
+        modules["keyman.mirroring"].Mirroring,
     )
 
 

@@ -2,7 +2,8 @@
 
 A usable current version, not due; nothing open, nothing leaked alive; exactly the slots active
 that should be; no secret kept that nobody needs; and as many promotions as show that it turns.
-Where the outside destroyed everything the goal is another one: an honest `down`.
+Where the outside destroyed everything the goal is another one: an honest `down`. And where another
+installation drives the key: that nothing is done, and nothing dead handed out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def missing(world: World, promotions: int) -> list[str]:
     record, watch = world.record, world.watch
     if beyond_repair(world):
         return _admission(world)
+    if world.setup.taken_over:
+        return _watching(world)
     if watch.promotions < promotions and world.spec.issues:
         return ["no rotation"]
     said = [f"version {v.number} is {v.stage}" for v in record.all_at(*OPEN)]
@@ -28,7 +31,7 @@ def missing(world: World, promotions: int) -> list[str]:
     said += [f"{s} leaked and lives" for s in watch.leaked if world.cloud.alive(s)]
     said += ["calls are under way"] if world.cloud.flying else []
     said += [f"failing: {record.last_error}"] if record.failures else []
-    return said + _lookups(world) + _slots(world) + _store(world)
+    return said + _lookups(world) + _slots(world) + _store(world) + _followers(world)
 
 
 OPEN = (Stage.REQUESTED, Stage.PENDING)
@@ -53,6 +56,18 @@ def _admission(world: World) -> list[str]:
     said = [] if health == "down" else [f"nothing can be done, and health is {health}"]
     said += [f"order {o.kind} is open" for o in record.orders if o.open]
     return said + (["a dead secret is handed out"] if world.watch.handed() else [])
+
+
+def _watching(world: World) -> list[str]:
+    """Where another installation drives the key nothing is done but to look, and to say so."""
+    record, row, handed = world.record, world.books.row, world.watch.handed()
+    health = world.machine.health.health(record, row and row.observed, world.now())
+    said = (
+        [] if health in ("at-risk", "down") else [f"another drives the key, and health is {health}"]
+    )
+    said += [f"order {o.kind} is open" for o in record.orders if o.open]
+    refused = handed is not None and not world.cloud.accepts(handed[1])
+    return said + (["a dead secret is handed out"] if refused else [])
 
 
 def _lookups(world: World) -> list[str]:
@@ -94,3 +109,24 @@ def _store(world: World) -> list[str]:
     }
     kept = {number for _, number in world.safe.secrets}
     return [f"the store keeps version {n}" for n in sorted(kept - live)]
+
+
+def _followers(world: World) -> list[str]:
+    """Those who read a store directly get what lookups get."""
+    if not world.setup.followed:
+        return []
+    handed = world.watch.handed()
+    room = world.mirror if world.setup.mirrored else world.safe
+    shown = getattr(room, "shown", None)
+    if shown is None or handed is None or shown[0] != handed[0].number:
+        return [f"direct readers get {shown and shown[0]}"]
+    if world.setup.mirrored:
+        extra = {n for _, n in world.mirror.secrets} - _may_be_read(world)
+        return [f"the mirror keeps version {n}" for n in sorted(extra)]
+    return []
+
+
+def _may_be_read(world: World) -> set[int]:
+    known = {v.number for v in world.record.versions}
+    readable = {v.number for v in world.record.all_at(Stage.CURRENT, Stage.PREVIOUS)}
+    return readable | ({n for _, n in world.mirror.secrets} - known)

@@ -22,6 +22,8 @@ LONG_AGO = timedelta(days=36500)
 
 class Surroundings(Protocol):
     def trouble(self, where: str, menu: tuple[str, ...]) -> str: ...
+    def asked_the_store(self) -> None: ...
+    def pointing(self, secret: str | None) -> None: ...
     def stored(self, number: int, secret: str) -> None: ...
     def dropping(self, number: int) -> None: ...
     def saving(
@@ -105,6 +107,12 @@ class Books:
             raise PowerCut
         return saved
 
+    def tell(self, told: Sequence[News]) -> None:
+        self.told.extend(told)
+
+    def news(self, seen: int, many: int) -> list[tuple[int, News]]:
+        return list(enumerate(self.told, start=1))[seen : seen + many]
+
     def take_lease(
         self, name: str, owner: str, home: str, ttl: timedelta, now: datetime
     ) -> Lease | None:
@@ -142,6 +150,14 @@ class Safe:
     durable: bool = True
     secrets: dict[tuple[str, int], Secret] = field(default_factory=dict)
 
+    def ready(self, name: str) -> None:
+        trouble = self.world.trouble("ready", ("cut", "full"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "full":
+            raise errors.StoreFailed("no space left")
+        self.world.asked_the_store()
+
     def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
         trouble = self.world.trouble("put", ("cut", "done-cut", "full", "lies", "garbles"))
         if trouble == "cut":
@@ -157,7 +173,10 @@ class Safe:
             raise PowerCut
 
     def get(self, name: str, number: int) -> Secret | None:
-        if self.world.trouble("get", ("locked",)) == "locked":
+        trouble = self.world.trouble("get", ("cut", "locked"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "locked":
             raise errors.StoreFailed("the store is locked")
         return self.secrets.get((name, number))
 
@@ -175,3 +194,64 @@ class Safe:
 
     def close(self) -> None:
         pass
+
+
+@dataclass(slots=True)
+class Vault(Safe):
+    """A store that strangers read: they get whatever it was last told is current."""
+
+    shown: tuple[int, Secret] | None = None
+
+    def point(self, name: str, number: int | None) -> None:
+        trouble = self.world.trouble("point", ("cut", "done-cut", "down", "done-lost"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "down":
+            raise errors.StoreFailed("the vault is sealed")
+        if number is None:
+            self.shown = None
+        else:
+            self.shown = number, self.secrets[name, number]
+        self.world.pointing(self.shown[1].reveal() if self.shown else None)
+        if trouble == "done-cut":
+            raise PowerCut
+        if trouble == "done-lost":
+            raise errors.StoreFailed("the vault did not answer")
+
+    def pointed(self, name: str) -> int | None:
+        return self.shown[0] if self.shown else None
+
+
+@dataclass(slots=True)
+class Mirror(Vault):
+    """One that nothing depends on: no rotation may even notice what befalls it."""
+
+    def put(self, name: str, number: int, secret: Secret, *, slot: str | None = None) -> None:
+        trouble = self.world.trouble("copy", ("cut", "down", "done-lost", "lies"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "down":
+            raise errors.StoreFailed("the vault is sealed")
+        if trouble != "lies":
+            self.secrets[name, number] = secret
+        if trouble == "done-lost":
+            raise errors.StoreFailed("the vault did not answer")
+
+    def get(self, name: str, number: int) -> Secret | None:
+        return self.secrets.get((name, number))
+
+    def drop(self, name: str, number: int) -> None:
+        trouble = self.world.trouble("uncopy", ("cut", "down"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "down":
+            raise errors.StoreFailed("the vault is sealed")
+        self.secrets.pop((name, number), None)
+
+    def list(self, name: str | None = None) -> list[tuple[str, int]]:
+        trouble = self.world.trouble("look", ("cut", "down"))
+        if trouble == "cut":
+            raise PowerCut
+        if trouble == "down":
+            raise errors.StoreFailed("the vault is sealed")
+        return sorted(address for address in self.secrets if name in (None, address[0]))

@@ -37,7 +37,7 @@ ONCE_BROKEN = (
     "minted save#10:clock-back save#19:clock-back",  # two dead secrets took turns
 )
 STRAIGHT_ONLY: dict[str, Any] = {"people": False, "console": False, "shocks": False}
-TIGHT = ("plain", "rejected", "ignored", "unmatched", "first-bare", "fresh")
+TIGHT = ("plain", "rejected", "ignored", "unmatched", "first-bare", "fresh", "pointing", "mirrored")
 
 
 @dataclass(slots=True)

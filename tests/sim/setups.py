@@ -80,6 +80,14 @@ class Setup:
     shocks: bool = True  #: clock jumps, restored journals, second processes
     restores: bool = True  #: False: what a restored journal does here is not judged
     days: float = 0.33
+    points: bool = False  #: the store has a current secret of its own
+    mirrored: bool = False  #: another store follows, which has one too
+    taken_over: bool = False  #: another installation put its mark on the key that was entrusted
+
+    @property
+    def followed(self) -> bool:
+        """Does anybody read secrets past keyman?"""
+        return self.points or self.mirrored
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -103,6 +111,9 @@ SETUPS: dict[str, Setup] = {
         Setup("stubborn", held=minutes(200), use_lag=minutes(1)),
         Setup("capped", held=minutes(400), policy=replace(BRISK, max_overlap=minutes(90))),
         Setup("revoking", policy=replace(BRISK, retire=RetireBy.REVOKE)),
+        Setup("pointing", points=True, console=False, days=0.19),
+        Setup("mirrored", mirrored=True, console=False, days=0.19),
+        Setup("taken-over", taken_over=True, days=0.1),
         Setup("keeping", policy=replace(BRISK, retire=RetireBy.KEEP)),
         Setup(
             "fresh",

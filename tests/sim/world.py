@@ -3,8 +3,8 @@
 A world runs one credential through one history. It injects what its plan (or dice) chooses: lost,
 refused, repeated and late calls; power cuts before and after every effect; store and disk errors;
 old pictures; people, consoles, clocks, backups and second processes. It does not inject: a store
-that changes what it once gave back, a journal that loses what it acknowledged, two keyman
-installations on one key, a provider that answers with another key's data.
+that changes what it once gave back, a journal that loses what it acknowledged, calls of another
+installation that drives the same key, a provider that answers with another key's data.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from keyman import errors
 from keyman.core.model import Credential, OrderKind, Place, Secret, Spec, Verdict
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
+from keyman.meter import Meter
 from tests.sim import people, rest
 from tests.sim.cloud import TINY, Cloud, Key, PowerCut, Slot
 from tests.sim.every import Menu, Plan
 from tests.sim.invariants import Broken, Watch
-from tests.sim.rooms import Books, Row, Safe
+from tests.sim.rooms import Books, Mirror, Row, Safe, Vault
 from tests.sim.setups import Kind, Setup
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
@@ -45,6 +46,7 @@ class Machine:
     rotator: Any
     managed: Any
     health: Any
+    mirroring: Any
 
 
 class World:
@@ -73,7 +75,10 @@ class World:
         self.old_secrets: list[dict[tuple[str, int], Secret]] = []
         self.cloud = Cloud(self)
         self.books = Books(self)
-        self.safe = Safe(self)
+        self.safe = Vault(self) if setup.points else Safe(self)
+        self.mirror = Mirror(self)
+        self.following: Any = None
+        self.troubled_at = START
         self.watch = Watch(self)
         self.spec = self._spec()
         self.ids = itertools.count(1)
@@ -144,6 +149,8 @@ class World:
         self.hands_full = True
         self.rotator.adopt(setup.name, Secret("old-one"), slot="one")
         self.hands_full = False
+        if setup.taken_over:
+            self.cloud.claimed_by_another(self.cloud.keys["key"])
 
     def turn(self, end: datetime) -> bool:
         """One waking, and the sleep after it; True if the world is at rest for good."""
@@ -153,6 +160,7 @@ class World:
         self.cloud.land()
         self.trouble("turn", ())
         back = self._advance_or_fall()
+        self._catch_up()
         self.watch.turn_over()
         if self.watch.refused_since is not None and not self.spec.observes:
             self._clients_complain()
@@ -224,7 +232,8 @@ class World:
             self.rotator.release()
         else:
             self.books.void_leases(home)
-        managed = self.machine.managed(self.spec, self.cloud, self.safe)
+        mirrors = ("mirror",) if self.setup.mirrored else ()
+        managed = self.machine.managed(self.spec, self.cloud, self.safe, "safe", mirrors)
         self.rotator = self.machine.rotator(
             self.books,
             {self.setup.name: managed},
@@ -235,12 +244,42 @@ class World:
             changed=self.publish,
         )
         self.watch.published = self.record.current.number if self.record.current else None
+        if self.setup.followed:
+            stores, clock = {"safe": self.safe, "mirror": self.mirror}, _Clock(self)
+            self.following = self.machine.mirroring(
+                self.books, stores, _Reads(), clock, Meter(), self.publish
+            )
+            self.following.look_after([(managed, self.record)])
 
     def restore(self, backup: Row) -> None:
         self.books.row = copy(backup)
 
     def publish(self, credential: Credential) -> None:
         self.watch.published = credential.current.number if credential.current else None
+        if self.following is None:
+            return
+        self.following.follow(credential)
+        if self.trouble("follow", ("late",)) != "late":
+            self._follow()
+
+    def _catch_up(self) -> None:
+        """The sweep, whose thread the power cut meets as well as any other."""
+        if self.following is None:
+            return
+        try:
+            self._follow()
+        except PowerCut:
+            self.boot(clean=False)
+            return
+        self.watch.followed()
+
+    def _follow(self) -> None:
+        """As a thread of its own does, at this very moment."""
+        following = self.following
+        led = following._led[self.setup.name]
+        for one in led.followers.values():
+            if following._due(led, one):
+                following._compare(led, one)
 
     # What goes wrong, and where.
 
@@ -259,6 +298,7 @@ class World:
             self.note(where)
             return ""
         self.note(f"{where} *** {moment}:{what}")
+        self.troubled_at = self.true
         act = people.ACTS.get(what)
         if act is None:
             return what
@@ -298,6 +338,15 @@ class World:
     def changing(self, verb: str, place: Place, effect: Callable[[], None]) -> None:
         self.watch.changing(verb, place, effect)
 
+    def asked_the_store(self) -> None:
+        self.watch.store_was_asked = True
+
+    def asking_for_a_secret(self) -> None:
+        self.watch.asking_for_a_secret()
+
+    def pointing(self, secret: str | None) -> None:
+        self.watch.pointing(secret)
+
     def stored(self, number: int, secret: str) -> None:
         self.watch.stored(number, secret)
 
@@ -332,6 +381,16 @@ class World:
     def slot_beside(self) -> tuple[str | None, str | None]:
         handle, slot = self.slot_in_use()
         return handle, next((name for name in self.setup.slots if name != slot), None)
+
+
+class _Reads:
+    """The publisher, as far as mirrors ask it: nothing is held here."""
+
+    def lacking(self) -> frozenset[str]:
+        return frozenset()
+
+    def secret(self, managed: Any, number: int) -> Any:
+        return managed.store.get(managed.spec.name, number)
 
 
 class _Clock:
