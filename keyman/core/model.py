@@ -284,7 +284,7 @@ class Credential:
 
     @property
     def next_number(self) -> int:
-        """Of the next version. No number is used twice under a name, or what clients compare lies."""
+        """Of the next version. None is used twice under a name: clients compare numbers."""
         return max((v.number for v in self.versions), default=self.numbered) + 1
 
     @property
