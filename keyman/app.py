@@ -182,7 +182,7 @@ class App:
 
     def take_up(self, settings: Settings) -> None:
         """Work by a changed configuration. Raises ConfigError if it needs a new start."""
-        for part in ("home", "database", "stores", "agent"):
+        for part in ("home", "database", "store", "stores", "agent"):
             if getattr(settings, part) != getattr(self.settings, part):
                 raise errors.ConfigError(
                     f"a changed `{part}` is taken up at the next start only",

@@ -27,6 +27,7 @@ def credential_view(c: Credential, o: Observed | None, now: datetime) -> Json:
         "health": str(health(c, o, now)),
         "current": _current(c.current, now),
         "slots": _slots(c, o),
+        "other_keys": _on_other_keys(c, now),
         "next": following
         and {
             "step": following.step,
@@ -64,6 +65,22 @@ def _slots(c: Credential, o: Observed | None) -> list[Json]:
     seen = {slot.name: slot for slot in key.slots} if key else {}
     names = [*c.spec.slots, *(n for n in seen if n is not None and n not in c.spec.slots)]
     return [_slot(c, name, seen.get(name)) for name in names]
+
+
+def _on_other_keys(c: Credential, now: datetime) -> list[Json]:
+    """What is still valid in slots of keys that were the home before `rotate --new-key`."""
+    return [
+        {
+            "key_id": v.handle,
+            "slot": v.slot,
+            "stage": str(v.stage),
+            "version": v.number,
+            "expires_at": time_text(v.expires_at),
+        }
+        for v in c.versions
+        if c.spec.slots and v.stage in (Stage.CURRENT, Stage.PREVIOUS)
+        if v.handle not in (None, c.key_id) and not v.expired(now)
+    ]
 
 
 def _slot(c: Credential, name: str, seen: SlotSeen | None) -> Json:

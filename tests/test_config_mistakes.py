@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from keyman.config import load
+from keyman.errors import ConfigError
 from tests.configs import GENAI, mistakes, oci_options, read
 
 KEY_ID = "ocid1.generativeaiapikey.oc1.us-chicago-1.amaaaa"
@@ -29,6 +31,10 @@ MISTAKES = [
             "2: agent.allow_uids[1]: must be a whole number",
             "3: databse: unknown key (did you mean database?)",
         ],
+    ),
+    (  # what was meant by it is in doubt, so the rest of the policy is not weighed against it
+        "defaults: {policy: {rotate_befor: 20d, lifetime: 30d}}\n" + GENAI,
+        ["1: defaults.policy.rotate_befor: unknown key (did you mean rotate_before?)"],
     ),
     ("log:\n  level: info\n  level: debug", ["3: log.level: written twice (first in line 2)"]),
     ("store: {kind: vault}", ["1: store: address is required", "1: store.auth: give either"]),
@@ -226,3 +232,13 @@ def test_a_socket_has_to_fit_and_strangers_have_to_reach_it(home: Path) -> None:
     read(f"agent: {{allow_uids: {sorted({0, os.getuid()})}}}", home)
     read(f"agent: {{socket: /{'x' * 99}}}", home)
     assert "is 101 bytes long" in mistakes(f"agent: {{socket: /{'x' * 100}}}", home)[0]
+
+
+def test_the_file_is_named_in_full_even_if_it_is_not_yaml(home: Path) -> None:
+    path = home.parent / "config.yaml"
+    path.write_text("credentials: [\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError) as caught:
+        load(path, home=home, environ={})
+    assert caught.value.message.startswith(f"1 mistake in {path}: config.yaml:2: not valid YAML")
+    assert len(caught.value.problems) == 1

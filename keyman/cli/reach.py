@@ -263,7 +263,8 @@ class Remote:
         body |= {"all": wish.everything, "now": wish.first, "new_key": wish.kind == "new-key"}
         verb = "rotate" if wish.kind == "new-key" else str(wish.kind)
         path = f"/api/v1/credentials/{quote(name, safe='')}/{verb}"
-        kept: Json = self._ask("POST", path, {k: v for k, v in body.items() if v})
+        with _maybe_recorded():
+            kept: Json = self._ask("POST", path, {k: v for k, v in body.items() if v})
         return kept
 
     def wait(self, order: str, seconds: float) -> Json:
@@ -271,7 +272,8 @@ class Remote:
         while True:
             left = deadline - CLOCK.monotonic()
             path = f"/api/v1/orders/{order}?wait={max(0, min(left, 25)):.3f}s"
-            receipt: Json = self._ask("GET", path)
+            with _maybe_recorded():
+                receipt: Json = self._ask("GET", path)
             if final(receipt) or left <= 0:
                 return receipt
 
@@ -390,6 +392,19 @@ class Local:
 
 def _nobody_runs(statuses: list[Json]) -> Json:
     return {"daemon": {"running": False, "since": None}, "credentials": statuses}
+
+
+@contextmanager
+def _maybe_recorded() -> Iterator[None]:
+    """The daemon may end between an order and its answer: the order doesn't."""
+    try:
+        yield
+    except NotRunning as error:
+        raise NotRunning(
+            error.message,
+            hint="the order may be recorded: `keyman status` tells, "
+            "and `keyman daemon` goes on with it",
+        ) from None
 
 
 def final(receipt: Json) -> bool:

@@ -47,8 +47,22 @@ def command(  # noqa: PLR0913 - one per option of the interface
         return _foretell(ctx, name, wish, as_json=as_json)
     if new_key:
         _announce(ctx, name, kind)
+    if overlap is not None:
+        _warn_of_a_short_one(ctx, name, overlap)
     with keyman_of(ctx) as reached:
         return carry_out(reached, name, wish, timeout=timeout, wait=not no_wait, as_json=as_json)
+
+
+def _warn_of_a_short_one(ctx: click.Context, name: str, overlap: timedelta) -> None:
+    """Not refused: who asks for it may be in a hurry."""
+    settings = judged(ctx)
+    one = settings.credentials.get(name) if settings else None
+    if one and overlap < one.policy.max_client_staleness:
+        terminal.warn(
+            "clients may hold the old secret for "
+            f"{terminal.span(one.policy.max_client_staleness)} without asking, and the overlap "
+            f"is {terminal.span(overlap)}: some may be refused"
+        )
 
 
 def _foretell(ctx: click.Context, name: str, wish: Wish, *, as_json: bool) -> int:

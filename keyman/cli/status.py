@@ -108,6 +108,7 @@ def _facts(one: Json) -> list[tuple[str, str]]:
     facts = []
     if one["key_id"]:
         facts.append(("key", one["key_id"]))
+    facts += [("also valid", _elsewhere(other)) for other in one.get("other_keys") or ()]
     if current:
         facts.append(("fingerprint", current["fingerprint"]))
         facts.append(("expires", terminal.until(current["expires_at"], date=True)))
@@ -128,6 +129,11 @@ def _facts(one: Json) -> list[tuple[str, str]]:
         facts.append(("failed" if one["failures"] else "trouble", said))
         facts.append(("hint", one["hint"]))
     return facts
+
+
+def _elsewhere(one: Json) -> str:
+    """A version in a slot of a key that was replaced."""
+    return f"version {one['version']} ({one['stage']}), {one['slot']} of {one['key_id']}"
 
 
 def _mirror(one: Json) -> str:

@@ -238,7 +238,7 @@ class _Reading:
                 value = self.top.nearest((*path, *inner)).value
                 self.say((*path, *inner), words(section, inner, found, value))
                 _leave_out(data, inner)
-                if found["type"] != "extra_forbidden":
+                if found["type"] != "extra_forbidden" or "policy" in inner:
                     broken.add(str(inner[0]) if inner else "")
         try:
             return section.model_validate(data), broken

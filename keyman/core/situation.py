@@ -319,7 +319,10 @@ class Situation(Picture):
         return last_used_at + max(self.c.policy.max_client_staleness, overlap / 2)
 
     def goes_at(self, v: Version) -> datetime:
-        """When it may be let go: its overlap is over, and its users gone or waited for enough."""
+        """When it may be let go: its overlap is over, and its users gone or waited for enough.
+
+        No moment to wake at: who uses it then, the next look after that shows.
+        """
         ends, cap, seen = self.overlap_ends(v), self.overlap_cap(v), self.seen(v)
         if self.now < ends or self.quiet(v):
             return ends
@@ -361,7 +364,7 @@ class Situation(Picture):
         times = [self.looks_again_at(self.o.at)] if self.o and self.handles else []
         for v in self.versions:
             if v.stage is Stage.PREVIOUS:
-                times += [self.overlap_ends(v), self.overlap_cap(v), self.goes_at(v)]
+                times += [self.overlap_ends(v), self.overlap_cap(v)]
             if v.stage is Stage.CURRENT:
                 times += [end for end in (self.c.due_at(v), v.expires_at) if end]
             if v.compromised and v.revoked_at is None and v.expires_at:

@@ -70,3 +70,27 @@ def test_a_static_secret_that_nobody_brought_yet(place: Home) -> None:
     assert "give the secret: keyman put partner" in place.keyman("status", "partner").out
     place.keyman("put", "partner", stdin="by-hand")
     assert "give the secret" not in place.keyman("status", "partner").out
+
+
+def test_a_daemon_that_dies_under_an_order(place: Home, sky: Cloud) -> None:
+    """The order is recorded: to start the daemon again is not all there is to say."""
+    place.start()
+    with (
+        sky.fault(effect="status", status=503, operation="RenewApiKey"),
+        place.daemon() as daemon,
+        place.process("rotate", "genai") as command,
+    ):
+        until(lambda: place.keyman("status", "genai", "--json").json["order"])
+        daemon.kill()
+        _, err = command.communicate()
+    assert command.returncode == 6
+    assert "the order may be recorded: `keyman status` tells" in err
+
+
+def test_an_overlap_shorter_than_clients_hold_a_secret(place: Home) -> None:
+    """It may be meant, and is not refused as it would be in the configuration."""
+    place.start()
+    done = place.keyman("rotate", "genai", "--overlap", "0s")
+    assert done.status == 0
+    assert "hold the old secret for 1s without asking, and the overlap is 0s" in done.err
+    assert "without asking" not in place.keyman("rotate", "genai", "--overlap", "1s").err
