@@ -512,10 +512,11 @@ def test_the_remains_of_a_lost_journal_do_not_spoil_the_restored_one(
 ) -> None:
     place.start()
     assert place.keyman("backup", "--to", str(backup), *words).status == 0
+    log = place.state / "keyman.db-wal"
     with place.daemon() as daemon:
+        until(lambda: log.stat().st_size > 0)
         daemon.kill()
         daemon.wait()
-    assert (place.state / "keyman.db-wal").stat().st_size > 0
     (place.state / "keyman.db").unlink()
     [aside] = place.keyman("restore", str(backup), *words, "--json").json["aside"]
     assert "keyman.db-wal" in {path.name for path in Path(aside).iterdir()}
