@@ -111,7 +111,8 @@ def _beside(path: Path, staged: ExitStack) -> Path:
     """
 
     def sweep() -> None:
-        for left in path.parent.glob(f".{path.name}.restore-*"):
+        # Two dots: one that was killed while its own file was being made.
+        for left in path.parent.glob(f".*{path.name}.restore-*"):
             left.unlink()
 
     sweep()

@@ -114,6 +114,16 @@ class Mirror(Answer):
     since: Time = TIME
 
 
+class OtherKey(Answer):
+    """A secret that is still valid in a key that was left."""
+
+    key_id: str
+    slot: str | None
+    stage: str
+    version: int
+    expires_at: Time = TIME
+
+
 class Status(Answer):
     """One credential, as `keyman status NAME --json` shows it."""
 
@@ -122,6 +132,7 @@ class Status(Answer):
     health: Health
     current: Current | None
     slots: list[Slot]
+    other_keys: list[OtherKey]
     next: NextStep | None
     order: Receipt | None
     failures: int

@@ -413,7 +413,7 @@ def test_killed_at_any_moment_it_leaves_the_old_home_or_one_to_be_restored_again
     secret = value(place)
     assert place.keyman("backup", "--to", str(backup), *words).status == 0
     seen = set[int]()
-    for ended in each_instant(place, "restore", str(backup), *words, "--replace", step=7):
+    for ended in each_instant(place, "restore", str(backup), *words, "--replace", step=13):
         status = place.keyman("get", "genai").status
         seen.add(status)
         assert status in (0, 4, 6), "the old home, the restored one, or one without a journal"
