@@ -38,8 +38,9 @@ from keyman.stores.sealed_file import SealedFile
 
 ROTATIONS = 60
 # As `strace -f -e trace=fsync,fdatasync` shows them: the journal's log once a commit; the store's
-# rollback journal three times, its file once and its folder once.
-JOURNAL_FSYNCS, STORE_FSYNCS = 1, 5
+# rollback journal three times, its file once and its folder once; two more where it is asked first
+# whether it would take a secret.
+JOURNAL_FSYNCS, STORE_FSYNCS, READY_FSYNCS = 1, 5, 2
 LEASES, STORE_WRITES = 2, 2  # of one rotation: two turns; the new secret put, a dead one dropped
 NOTHING = timedelta(0)
 POLICY = Policy(
@@ -137,6 +138,7 @@ def _measure(
         rotator.advance("genai")
         spent.append(time.perf_counter() - began - 0.001)
         writes = JOURNAL_FSYNCS * (len(saves) + LEASES) + STORE_FSYNCS * STORE_WRITES
+        writes += READY_FSYNCS
         bare.append(_bare_fsyncs(beside, writes))
     return spent, bare, writes
 

@@ -57,11 +57,14 @@ def news(before: Record, after: Record, now: datetime) -> tuple[Credential, tupl
 
 
 def _of_versions(before: Record, after: Record, now: datetime) -> Iterator[News]:
+    if after.credential.versions is before.credential.versions:
+        return
     were = {v.number: v for v in before.credential.versions}
     for v in after.credential.versions:
         was = were.get(v.number)
-        goes_on = _goes_on(after.credential, v)
-        for what, reason in _became(was, v, goes_on=goes_on) if v is not was else ():
+        if v is was:
+            continue
+        for what, reason in _became(was, v, goes_on=_goes_on(after.credential, v)):
             yield News(now, after.credential.name, what, v.number, v.slot, reason)
 
 
