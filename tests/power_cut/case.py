@@ -84,6 +84,7 @@ class Case:
     model: ClassVar[str]
     wishes: ClassVar[Mapping[str, int]] = {}  # what people do, and how often
     may_be_kept: ClassVar[float] = 2.5  # seconds that a client may rely on what it was handed
+    revokes: ClassVar[bool] = True  # or what leaked lives to its own end, as its receipt says
     heard_within: ClassVar[float] = 0.5  # seconds in which all of the cloud has heard of an end
 
     def __init__(self, cloud: Cloud) -> None:

@@ -54,6 +54,7 @@ KEYS_OWN_LINES = 8  # so many lines of a private key are looked for
 class GoogleCase(Case):
     kind: ClassVar[str] = "google"
     name: ClassVar[str] = "vertex"
+    revokes: ClassVar[bool] = False
     model: ClassVar[str] = "google/gemini-2.5-flash"
     wishes: ClassVar[Mapping[str, int]] = {
         "rotate": 25,

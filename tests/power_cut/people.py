@@ -8,9 +8,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from keyman import client
 from keyman.errors import Error
@@ -149,9 +150,15 @@ class People(threading.Thread):
                 continue
             del self._revocations[order]
             time.sleep(self._case.heard_within)
-            if secret in self._case.taken():
+            if secret in self._case.taken() and not self._lives_as_said(said):
                 ended = f"{said['revoked']} as of {said['finished_at']}"
                 self._evidence.said.append(f"I6: {secret[:8]} lives at {now()}, revoked: {ended}")
+
+    def _lives_as_said(self, receipt: Mapping[str, Any]) -> bool:
+        """Nobody can take a token back: the receipt says until when it works."""
+        until = receipt.get("until")
+        told = datetime.fromisoformat(until) if until else None
+        return not self._case.revokes and told is not None and told > now()
 
     # By hand.
 
