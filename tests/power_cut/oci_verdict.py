@@ -111,7 +111,7 @@ class OciJudge(Judge):
             gone.add(secret)
             if not change.ours or not first or self.explained(secret, change.at):
                 continue
-            until = self.promised_until(secret)
+            until = self.promised_until(secret, change.at)
             if until is not None and change.at < until:
                 yield f"I2/I5: [{change}] ends what was promised until {until:%H:%M:%S.%f}"
 

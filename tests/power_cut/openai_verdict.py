@@ -68,7 +68,7 @@ class OpenaiJudge(Judge):
             secret = self._secrets.get(call.target)
             if not call.ours or secret is None or self.explained(secret, call.at):
                 continue
-            until = self.promised_until(secret)
+            until = self.promised_until(secret, call.at)
             if until is not None and call.at < until:
                 yield f"I2/I5: [{call}] ends what was promised until {until:%H:%M:%S.%f}"
 

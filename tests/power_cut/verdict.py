@@ -7,6 +7,7 @@ there, is over. What each kind adds, judged from its cloud's own log, is in the 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -35,10 +36,10 @@ class Judge:
         self.evidence = evidence
         self._overlap = overlap
         self._fates: dict[str, datetime] = {}
-        self.last_asked: dict[str, datetime] = {}
-        for one in evidence.handed:
-            before = self.last_asked.get(one.secret, one.asked)
-            self.last_asked[one.secret] = max(before, one.asked)
+        self._asked: dict[str, list[datetime]] = {}
+        for one in sorted(evidence.handed, key=lambda one: one.asked):
+            self._asked.setdefault(one.secret, []).append(one.asked)
+        self.last_asked = {secret: asked[-1] for secret, asked in self._asked.items()}
         told = [(one.secret, one.expires_at) for one in evidence.handed if one.expires_at]
         leaks = [(order.leaked, order.at) for order in evidence.ordered]
         for secret, at in (*fates, *leaks, *told):
@@ -69,12 +70,18 @@ class Judge:
             for call in self.evidence.called
         )
 
-    def promised_until(self, secret: str) -> datetime | None:
-        """Until when a secret that was handed out must work, as far as clients can know."""
-        asked = self.last_asked.get(secret)
-        if asked is None or self._overlap is None:
-            return asked and datetime.max.replace(tzinfo=asked.tzinfo)
-        return asked + self._overlap - PUBLISHED_WITHIN
+    def promised_until(self, secret: str, at: datetime) -> datetime | None:
+        """Until when a secret that was handed out by then must work, as far as clients can know.
+
+        What comes later is another promise: a rollback brings back what had its overlap.
+        """
+        asked = self._asked.get(secret, [])
+        before = bisect_right(asked, at)
+        if not before:
+            return None
+        if self._overlap is None:
+            return datetime.max.replace(tzinfo=at.tzinfo)
+        return asked[before - 1] + self._overlap - PUBLISHED_WITHIN
 
     # I1 and I5, as clients meet them.
 
@@ -82,7 +89,7 @@ class Judge:
         for call in self.evidence.called:
             if call.status not in (401, 403) or self.explained(call.secret, call.ended):
                 continue
-            until = self.promised_until(call.secret)
+            until = self.promised_until(call.secret, call.ended)
             if until is not None and call.ended <= until:
                 yield (
                     f"I1/I5: {call.client} was answered {call.status} at"
