@@ -22,10 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import peers
+from benchmarks.asked_agent import lookups_go_to, wait_for_secret
 from benchmarks.daemon_weight import CONFIG
 from benchmarks.figure import Figure
-from keyman import client
-from keyman.errors import Error
 from keyman.sandbox.oci_genai import OciGenaiSandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,9 +127,7 @@ def _home(folder: Path, sandbox: OciGenaiSandbox, url: str) -> dict[str, str]:
         )
     )
     config.chmod(0o600)
-    # Nor another benchmark's agent, which is gone by now.
-    left_out = (*SLOWING, "KEYMAN_SOCKET", "KEYMAN_URL")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    kept = {name: value for name, value in os.environ.items() if name not in SLOWING}
     ours = {"KEYMAN_HOME": str(folder / "home"), "KEYMAN_CONFIG": str(config)}
     return {**kept, "PYTHONPATH": str(ROOT), **ours}
 
@@ -147,21 +144,8 @@ def _daemon(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     command = [sys.executable, "-m", "keyman", "--log-level", "error", "daemon"]
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) as process:
         try:
-            os.environ["KEYMAN_SOCKET"] = str(folder / "home" / "agent.sock")
-            _wait_for_secret()
-            yield
+            with lookups_go_to(folder / "home"):
+                wait_for_secret("genai")
+                yield
         finally:
-            del os.environ["KEYMAN_SOCKET"]
             process.terminate()
-
-
-def _wait_for_secret() -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            client.get("genai")
-        except Error:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("the daemon gave no secret")

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.asked_agent import lookups_go_to, wait_for_secret
 from benchmarks.figure import Figure
-from keyman import client
-from keyman.errors import Error
 from keyman.sandbox.oci_genai import OciGenaiSandbox
 
 IDLE_SECONDS = 30.0
@@ -62,7 +61,8 @@ def figures() -> Iterator[Figure]:
             [sys.executable, "-c", f"import {LIBRARIES}, signal; signal.pause()"], environment
         )
         try:
-            _wait_for_secret(home)
+            with lookups_go_to(home):
+                wait_for_secret("genai")
             yield from _weigh(psutil.Process(daemon.pid), psutil.Process(peer.pid))
         finally:
             for process in (daemon, peer):
@@ -88,16 +88,3 @@ def _weigh(daemon: psutil.Process, peer: psutil.Process) -> Iterator[Figure]:
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-
-
-def _wait_for_secret(home: Path) -> None:
-    os.environ["KEYMAN_SOCKET"] = str(home / "agent.sock")
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            client.get("genai")
-        except Error:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("the daemon gave no secret")

@@ -8,7 +8,6 @@ on uvloop there. Beside a hit from memory stands google-auth's, beside the echo 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ import uvloop
 
 import keyman
 from benchmarks import peers
+from benchmarks.asked_agent import lookups_go_to
 from benchmarks.figure import Figure
 from keyman import client
 from keyman.app import App, open_app
@@ -49,8 +49,7 @@ PROMOTIONS = 300
 def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        os.environ["KEYMAN_SOCKET"] = str(home / "agent.sock")
-        with program("agent", str(home)) as agent:
+        with lookups_go_to(home), program("agent", str(home)) as agent:
             keyman.get(NAME)
             yield from _hits()
             yield _seen(agent)

@@ -29,6 +29,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import daemon_weight
+from benchmarks.asked_agent import lookups_go_to
 from benchmarks.figure import Figure
 from keyman import client
 from keyman.errors import Error
@@ -163,7 +164,7 @@ def running(count: int, token_seconds: float) -> Iterator[Bench]:
         _configure(sandbox, folder, names, url)
         home, config = str(folder / "home"), str(folder / "config.yaml")
         environment = {**os.environ, "KEYMAN_HOME": home, "KEYMAN_CONFIG": config}
-        os.environ["KEYMAN_SOCKET"] = str(folder / "home/agent.sock")
+        stack.enter_context(lookups_go_to(folder / "home"))
         command = [sys.executable, "-m", "keyman", "daemon"]
         yield Bench(sandbox, folder, names, stack.enter_context(_process(command, environment)))
 
