@@ -33,7 +33,10 @@ def place_to_adopt(c: Credential, slot: str | None, key_id: str | None) -> Place
     if key_id or not slot:
         slots = ", ".join(spec.slots)
         raise UsageError(f"{c.name} has slots: name one with --slot", hint=f"its slots: {slots}")
-    return Place(c.key_id or "", slot)
+    if c.key_id is None:
+        hint = "set api_key_id to the id of the key first: `keyman discover` lists what is there"
+        raise UsageError(f"{c.name} names no API key whose slot {slot} could be adopted", hint=hint)
+    return Place(c.key_id, slot)
 
 
 def adopted(

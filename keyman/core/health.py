@@ -25,6 +25,8 @@ class Next:
     step: str
     at: datetime
     reason: str
+    slot: str | None = None  #: that it is about: to be filled, or switched off
+    version: int | None = None  #: None for one that there is not yet
 
 
 def usable(v: Version | None, now: datetime) -> bool:
@@ -70,21 +72,34 @@ def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
 
     None where nothing goes on: with whoever else drives the key, or without a slot to fill.
     """
+    return next(iter(coming(c, o, now)), None)
+
+
+def coming(c: Credential, o: Observed | None, now: datetime) -> list[Next]:
+    """The next such step of each slot or version, soonest first."""
     s = Situation(c, o, now)
     if s.other_owner:
-        return None
-    steps = _steps_to_come(s)
-    first = min(steps, key=lambda step: step.at, default=None)
-    rested = c.retry_at if c.retry_at and s.resting else now
-    return first and replace(first, at=max(first.at, rested))
+        return []
+    steps = sorted(_steps_to_come(s), key=lambda step: step.at)
+    if c.retry_at is None or not s.resting:
+        return steps
+    steps = [replace(step, at=max(step.at, c.retry_at)) for step in steps]
+    # What is not seen is left alone: before anything else the provider has to answer.
+    looks = Next("observe", c.retry_at, f"{c.failures} failed in a row")
+    return [looks, *steps] if c.failed_step == "observe" else steps
 
 
 def _steps_to_come(s: Situation) -> list[Next]:
     c, open_version = s.c, s.c.open_version
+    if c.failed_step == "observe" and not (c.current and usable(c.current, s.now)):
+        return []  # what it comes to depends on what is seen
     if open_version:
         begun = "issue" if open_version.stage is Stage.REQUESTED else "promote"
-        return [Next(begun, s.now, c.last_error or f"version {open_version.number}")]
+        why, number = c.last_error or f"version {open_version.number}", open_version.number
+        return [Next(begun, s.now, why, open_version.slot, number)]
     steps = _next_request(s, c.current) if c.current and c.spec.issues else []
+    if not usable(c.current, s.now):
+        return steps  # nothing is switched off beside what does not work
     return steps + [_retirement(s, v) for v in _to_retire(s)]
 
 
@@ -101,24 +116,35 @@ def _to_retire(s: Situation) -> list[Version]:
 def _retirement(s: Situation, v: Version) -> Next:
     kept = s.now >= s.overlap_ends(v) and s.goes_at(v) > s.now
     why = "its overlap is over, and it is in use" if kept else "overlap"
-    return Next("retire", s.goes_at(v), why)
+    return Next("retire", s.goes_at(v), why, v.slot, v.number)
 
 
 def _next_request(s: Situation, current: Version) -> list[Next]:
-    why, due = s.why_replace_now or s.why_due, s.c.due_at(current)
     if s.stuck:
         return []
+    found = _request(s, current)
+    return [Next("request", *found, slot=_slot_to_fill(s, current))] if found else []
+
+
+def _request(s: Situation, current: Version) -> tuple[datetime, str] | None:
+    """When, and why."""
+    why, due = s.why_replace_now or s.why_due, s.c.due_at(current)
     if why is None:
-        before = f"rotate_before {_lead_text(s.c, current)}"
-        return [Next("request", due, before)] if due else []
+        return (due, f"rotate_before {_lead_text(s.c, current)}") if due else None
     held, until = s.used_by_strangers, s.rest_after_giving_up()
     if held:
-        return [Next("request", held.quiet_at, f"{why}; {held.said}")]
+        return held.quiet_at, f"{why}; {held.said}"
     if until:
-        return [Next("request", until, f"{why}; given up several times: {s.last_given_up}")]
+        return until, f"{why}; given up several times: {s.last_given_up}"
     if s.waits_for_slot is None:
-        return [Next("request", s.now, why)]
-    return [Next("request", s.waits_for_slot, f"{why}; the overlap ends then")]
+        return s.now, why
+    return s.waits_for_slot, f"{why}; the overlap ends then"
+
+
+def _slot_to_fill(s: Situation, current: Version) -> str | None:
+    """The one that is free by now, else the one that will be: not where the current secret is."""
+    free = s.fillable_slot() if s.spec.slots and s.c.key_id else None
+    return free or next((slot for slot in s.spec.slots if slot != current.slot), None)
 
 
 def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str] | None:
@@ -136,7 +162,23 @@ def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str]
         return s.used_by_strangers.said, against_strangers(c, s.used_by_strangers.slot)
     if c.current and c.current.restored_at and worth_trying(c.current, now):
         return "a backup brought its secret back, and nobody has proven it since", waits_for(c)
-    return None
+    return None if c.spec.issues else _only_a_person(s)
+
+
+def _only_a_person(s: Situation) -> tuple[str, str] | None:
+    """Where a new one is not asked for anyway: somebody has to bring it, or tell where it went."""
+    c, v = s.c, s.c.current
+    if v is None or c.open_version:
+        return None
+    if v.dead_at is not None or v.expired(s.now):
+        asked = v.dead_at is not None and s.spec.probes and not v.expired(s.now)
+        again = "; it is asked now and then whether this one works again" if asked else ""
+        return s.why_replace_now or "", f"`keyman put {c.name}` brings the next one{again}"
+    if v.stored or not sound(v, s.now):
+        return None
+    back = "put the store that has it back under `stores` and restart; or `keyman store copy` it"
+    anew = f"`keyman put {c.name}` brings it anew"
+    return f"the secret of version {v.number} is in no store that is configured", f"{back}; {anew}"
 
 
 def against_strangers(c: Credential, slot: str) -> str:

@@ -26,6 +26,12 @@ class Secret:
         """The characters. Every call of this is a place to look at in a review."""
         return self._value
 
+    def fingerprint(self, installation: str) -> str:
+        """Tells secrets apart without showing them: keyed with that installation's name."""
+        key = f"keyman fingerprint {installation}".encode()
+        digest = hmac.digest(key, self._value.encode(), "sha256")
+        return f"hmac:{digest.hex()[:12]}"
+
     def __repr__(self) -> str:
         return "Secret(···)"
 
@@ -126,6 +132,13 @@ class Version:
     def place(self) -> Place | None:
         return Place(self.handle, self.slot) if self.handle else None
 
+    def is_of(self, secret: Secret, installation: str) -> bool:
+        """Is that its secret, as far as its fingerprint tells?"""
+        return self.fingerprint in (None, secret.fingerprint(installation))
+
+    def is_in(self, place: Place) -> bool:
+        return self.slot == place.slot and self.handle == place.handle
+
     @property
     def compromised(self) -> bool:
         return self.compromised_at is not None
@@ -167,7 +180,10 @@ class KeySeen:
     epoch: int = 0  #: and which of its owners did
 
     def slot(self, name: str | None) -> SlotSeen | None:
-        return next((slot for slot in self.slots if slot.name == name), None)
+        for slot in self.slots:  # asked hundreds of times a rotation: no generator for two slots
+            if slot.name == name:
+                return slot
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +195,10 @@ class Observed:
     taken: tuple[int, ...] = ()  #: versions that clients who were connected then took last
 
     def key(self, handle: str | None) -> KeySeen | None:
-        return next((key for key in self.keys if key.handle == handle), None)
+        for key in self.keys:
+            if key.handle == handle:
+                return key
+        return None
 
     def slot(self, place: Place | None) -> SlotSeen | None:
         key = self.key(place.handle) if place else None
@@ -257,6 +276,13 @@ class Spec:
         """Its secrets are short-lived tokens that nobody can look up afterwards."""
         return self.issues and not self.observes
 
+    @property
+    def by_hand(self) -> bool:
+        """Its secrets are brought by people: nobody issues them, and nobody shows what became of
+        them.
+        """
+        return not (self.issues or self.observes)
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -301,7 +327,10 @@ class Credential:
 
     def at(self, stage: Stage) -> Version | None:
         """The newest version at this stage, if there is one."""
-        return next((v for v in reversed(self.versions) if v.stage is stage), None)
+        for v in reversed(self.versions):
+            if v.stage is stage:
+                return v
+        return None
 
     def all_at(self, *stages: Stage) -> tuple[Version, ...]:
         return tuple(v for v in self.versions if v.stage in stages)
@@ -322,7 +351,7 @@ class Credential:
         """The version whose secret a place holds, as far as we know: the last one issued there."""
         if place is None:
             return None
-        here = (v for v in reversed(self.versions) if v.place == place and v.issued_at)
+        here = (v for v in reversed(self.versions) if v.issued_at and v.is_in(place))
         return next(here, None)
 
     def in_place(self, v: Version) -> bool:

@@ -93,20 +93,48 @@ def _of_drift(before: Record, after: Record, now: datetime) -> Iterator[News]:
     same_versions = after.credential.versions == before.credential.versions
     if same_versions and after.observed is before.observed:
         return
-    known = _drift(before, now)
-    for number, why in _drift(after, now).items():
+    drifted = drift(after, now)
+    known = drift(before, now) if drifted else {}
+    for number, why in {**ends_moved(before, after), **drifted}.items():
         v = after.credential.version(number)
-        if v and known.get(number) != why:
+        # A refusal that the provider's picture explains afterwards is the same change.
+        if v and known.get(number) not in (why, REFUSED):
             yield News(now, after.credential.name, DRIFT, number, v.slot, why)
 
 
-def _drift(record: Record, now: datetime) -> dict[int, str]:
+def drift(record: Record, now: datetime) -> dict[int, str]:
     """Number of a version → how the provider treats it otherwise than we left it."""
     s = Situation(record.credential, record.observed, now)
-    found = {v.number: _otherwise(s, v) for v in s.c.all_at(*_KEPT)}
-    return {number: why for number, why in found.items() if why}
+    found = {v.number: why for v in s.c.all_at(*_KEPT) if (why := _otherwise(s, v))}
+    return _of_each_secret(s.c, found)
 
 
+def _of_each_secret(c: Credential, found: dict[int, str]) -> dict[int, str]:
+    """Once, under its latest number: a rollback gives a secret another one."""
+    latest = {v.attempt: v.number for v in c.versions if v.number in found}
+    return {number: found[number] for number in latest.values()}
+
+
+def ends_moved(before: Record, after: Record) -> dict[int, str]:
+    """Number of a version → when it ends now, where somebody else decided so. Only a key of its own
+    can be given another end: that of a slot moves with its secret alone.
+    """
+    spec = after.credential.spec
+    if spec.slots or not spec.observes:
+        return {}
+    found = {}
+    for v in after.credential.all_at(*_KEPT):
+        was = before.credential.version(v.number)
+        if was and was.stage in _KEPT and was.expires_at != v.expires_at and v.expires_at:
+            found[v.number] = f"it ends at {v.expires_at:%Y-%m-%dT%H:%M:%SZ} now, {_instead(was)}"
+    return _of_each_secret(after.credential, found)
+
+
+def _instead(was: Version) -> str:
+    return f"not at {was.expires_at:%Y-%m-%dT%H:%M:%SZ}" if was.expires_at else "and had no end"
+
+
+REFUSED = "the provider refuses it"
 _KEPT = (Stage.CURRENT, Stage.PREVIOUS, Stage.RETIRED)
 
 
@@ -114,7 +142,7 @@ def _otherwise(s: Situation, v: Version) -> str | None:
     if v.compromised or v.expired(s.now) or _ours(s, v):
         return None
     if v.stage is Stage.CURRENT:
-        return s.contradiction(v) or ("the provider refuses it" if v.dead_at else None)
+        return s.contradiction(v) or ((s.early_sign(v) or REFUSED) if v.dead_at else None)
     changed = s.changed_outside(v)
     return changed[1] if changed else None
 

@@ -34,7 +34,7 @@ SWITCHES = (OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
 def record(
     c: Credential, o: Observed | None, order: Order, *, first: bool = False
 ) -> tuple[Credential, Order]:
-    """Write the order down, or join the open one that wishes the same.
+    """Write the order down, or join the open one that wishes the same: either ends a rest.
 
     Raises Conflict if it contradicts what is under way, NotAdopted, NotFound (no such version)
     or NoUsableSecret (nothing to roll back to).
@@ -51,9 +51,8 @@ def record(
         c = _instead_of_what_waits(c, now)
     same = _joined(c, order)
     if same is not None:
-        return c, same
-    c = replace(c, failures=0, failed_step=None, retry_at=None, last_error=None, last_hint=None)
-    c = replace(c, doubt_at=now)
+        return _joining(c, o, same, now)
+    c = _rested(c, now)
     if order.kind is OrderKind.REVOKE:
         c, order = _compromise(c, order, first=first)
     elif order.kind is OrderKind.ROLLBACK:
@@ -108,6 +107,25 @@ def _joined(c: Credential, order: Order) -> Order | None:
             return busy
         raise Conflict(f"{c.name}: a {busy.kind} is under way", hint="wait until it is done")
     return None
+
+
+def _joining(
+    c: Credential, o: Observed | None, same: Order, now: datetime
+) -> tuple[Credential, Order]:
+    """What is under way is left alone, but what rests after a failure is tried at once: whoever
+    asks again may have mended something.
+    """
+    if c.retry_at is None:
+        return c, same
+    c = settled(_rested(c, now), o, now)
+    return c, next(known for known in c.orders if known.id == same.id)
+
+
+def _rested(c: Credential, now: datetime) -> Credential:
+    """Nothing waits any more, and the provider is looked at first. What failed has failed until it
+    succeeds, if only once, so that rests are short again.
+    """
+    return replace(c, failures=min(c.failures, 1), retry_at=None, doubt_at=now)
 
 
 def _compromise(c: Credential, order: Order, *, first: bool) -> tuple[Credential, Order]:

@@ -80,7 +80,17 @@ class Picture:
     def looks_again_at(self, last: datetime) -> datetime:
         """When a picture of that time is too old."""
         soon = any(self.deleted_and_alive(v) for v in self.versions)
-        return last + (self.c.policy.verify.within if soon else self.c.policy.observe_every)
+        often = self.c.policy.verify.within if soon else self.c.policy.observe_every
+        return min(last + often, self._tells_at(last) or last + often)
+
+    def _tells_at(self, last: datetime) -> datetime | None:
+        """From when on a picture decides what the one of that time leaves open."""
+        v = self.current
+        if v is None or v.dead_at is not None or self.early_sign(v) is None:
+            return None
+        changed = _last_change(v)
+        tells_at = changed + self._settled if changed else last
+        return tells_at if tells_at > last else None
 
     @property
     def resting(self) -> bool:
@@ -144,16 +154,27 @@ class Picture:
 
     def contradiction(self, v: Version) -> str | None:
         """What the provider shows that speaks against a version we rely on, if anything does."""
-        seen = self.seen(v)
-        if seen is None or self.o is None:
-            return None
-        changed = max(filter(None, (v.issued_at, v.activated_at, v.promoted_at)), default=None)
+        return None if self._too_early_for(v) else self._sign_against(v)
+
+    def early_sign(self, v: Version) -> str | None:
+        """The same, shown so soon after a change of ours that it may be an old picture's."""
+        return self._sign_against(v) if self._too_early_for(v) else None
+
+    def _too_early_for(self, v: Version) -> bool:
         # Earlier than the change: the clock was set back, and nothing can be said for recent.
-        if changed and NO_TIME <= self.o.at - changed < self._settled:
+        changed = _last_change(v)
+        return bool(self.o and changed and NO_TIME <= self.o.at - changed < self._settled)
+
+    def _sign_against(self, v: Version) -> str | None:
+        seen = self.seen(v)
+        if seen is None:
             return None
         if not self.shows(v):
             return None if self.shows_what_was_before(v) else "its slot holds another secret"
-        return None if seen.state == State.ACTIVE else f"its slot is {seen.state}"
+        return None if seen.state == State.ACTIVE else self._as_shown(seen)
+
+    def _as_shown(self, seen: SlotSeen) -> str:
+        return f"its {'slot' if self.spec.slots else 'key'} is {seen.state}"
 
     def changed_outside(self, v: Version) -> tuple[Stage, str] | None:
         """What became of a version that is no longer current without our doing."""
@@ -163,7 +184,7 @@ class Picture:
         if seen is None or not self.c.in_place(v) or v.compromised:
             return None
         if self._shown_gone(v):
-            return Stage.REVOKED, f"its slot is {seen.state}"
+            return Stage.REVOKED, self._as_shown(seen)
         if v.expired(self.now):
             return Stage.REVOKED, "it expired"
         against = self.contradiction(v)
@@ -236,6 +257,11 @@ class Picture:
     def shares_the_current_secret(self, v: Version) -> bool:
         """Is it what lookups hand out, under its own number or an earlier one (rolled back to)?"""
         return self.current is not None and v.attempt == self.current.attempt
+
+
+def _last_change(v: Version) -> datetime | None:
+    """Of ours, that a picture may not show yet."""
+    return max(filter(None, (v.issued_at, v.activated_at, v.promoted_at)), default=None)
 
 
 def looks(seen: SlotSeen | None, mask: str | None, expires_at: datetime | None) -> bool:

@@ -97,7 +97,8 @@ class Policy:
         elif self.overlap > self.lifetime - self.rotate_before:
             said.append("overlap must not exceed lifetime - rotate_before")
         if self.overlap < self.max_client_staleness:
-            said.append("overlap must be at least max_client_staleness")
+            stale = f"{self.max_client_staleness.total_seconds():g}s"
+            said.append(f"overlap must be at least max_client_staleness, which is {stale}")
         if self.max_overlap is not None and self.max_overlap < self.overlap:
             said.append("max_overlap must be at least overlap")
         return said

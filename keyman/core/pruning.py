@@ -13,6 +13,7 @@ from keyman.core.situation import Situation
 
 KEPT_FOR = timedelta(days=400)
 KEPT_AT_MOST = 50
+LET_GROW_TO = 60  # so that not every step of every rotation has to look for the one too many
 
 
 def pruned(c: Credential, now: datetime) -> Credential:
@@ -20,7 +21,7 @@ def pruned(c: Credential, now: datetime) -> Credential:
 
     A token leaves nothing behind that is worth a row, unless it leaked.
     """
-    few = len(c.versions) <= KEPT_AT_MOST and not c.spec.mints
+    few = len(c.versions) <= LET_GROW_TO and not c.spec.mints
     if few and all(now - v.requested_at <= KEPT_FOR for v in c.versions):
         return c  # the usual case, met after every step
     promoted = max((v.number for v in c.versions if v.promoted_at), default=0)

@@ -46,9 +46,17 @@ def next_step(credential: Credential, observed: Observed | None, now: datetime) 
     situation = Situation(credential, observed, now)
     for rule in RULES:
         step = rule(situation)
+        if isinstance(step, Wait):
+            return _or_until_a_probe(situation, step)
         if step is not None:
             return step
     return Wait(situation.wake_at(), "nothing due")
+
+
+def _or_until_a_probe(s: Situation, wait: Wait) -> Wait:
+    """What lookups hand out is asked about in time, whatever else is waited for."""
+    probe = s.probes_at
+    return wait if probe is None else Wait(min(wait.until, probe), wait.reason)
 
 
 # Seeing before acting.
@@ -61,7 +69,9 @@ def examine_the_reported(s: Situation) -> Step | None:
         return None
     if not s.spec.probes or v.restored_at is not None:
         return None  # the report is reason enough for a new one; or more than a probe is needed
-    return None if s.resting and s.c.failed_step == "examine" else Examine(v)
+    if s.resting and s.c.failed_step == "examine":
+        return None
+    return Examine(v) if s.now >= s.report_examined_at(v) else None
 
 
 def wait_for_adoption(s: Situation) -> Step | None:
@@ -133,8 +143,18 @@ def examine_the_doubtful(s: Situation) -> Step | None:
         return None
     if v.restored_at is not None and v.dead_at is None:
         return None  # not handed out, and what proves it is more than a probe
-    speaks_against = v.dead_at is not None or s.contradiction(v) is not None
+    speaks_against = v.dead_at is not None or s.contradiction(v) is not None or s.hidden(v)
     return Examine(v) if speaks_against and s.o and not _examined_since(s, v) else None
+
+
+def examine_the_suspected(s: Situation) -> Step | None:
+    """Somebody may have revoked it right after our own change, when pictures may be old; or it
+    is of a kind that nobody shows. Asking costs little, and what a probe is refused twice is dead.
+    """
+    v = s.current
+    if v is None or v.expired(s.now) or not v.stored or not s.spec.probes or v.restored_at:
+        return None
+    return Examine(v) if s.suspected(v) else None
 
 
 def _examined_since(s: Situation, v: Version) -> bool:
@@ -229,6 +249,8 @@ def _ask(s: Situation, v: Version) -> Step:
 def _prove(s: Situation, v: Version) -> Step:
     """From a stored secret to the current one: seen as it should be, active, accepted."""
     verify = s.c.policy.verify
+    if v.compromised:  # and the provider refused to revoke it until now
+        return Abandon(v, "it leaked before it was promoted")
     if v.expired(s.now):
         return Abandon(v, "it expired before it was promoted")
     picture = _as_the_provider_shows_it(s, v)
@@ -236,7 +258,8 @@ def _prove(s: Situation, v: Version) -> Step:
         return picture
     quiet_from = s.quiet_from
     if quiet_from and s.now < quiet_from:
-        return Wait(quiet_from, "a call without an answer may still arrive")
+        late = "a call without an answer may still arrive"
+        return _owned(s, v.place, Wait(quiet_from, late))
     if v.refusals and v.probe_from and s.now - v.probe_from >= verify.within:
         return Abandon(v, "the provider did not accept it in time")
     proven = v.verified_at is not None and NO_TIME <= s.now - v.verified_at <= verify.within
@@ -329,9 +352,14 @@ def retire_when_overlap_ends(s: Situation) -> Step | None:
             return _look(s)
         if s.hidden(v):
             return Accept(v, Stage.RETIRED, "the provider shows its key no more")
-        if s.current_is_sound and (s.quiet(v) or s.now >= s.overlap_cap(v)):
-            return _switch_off(s, v)
+        if s.current_is_sound and (s.quiet(v, s.now) or s.now >= s.overlap_cap(v)):
+            return _switch_off(s, v) if _seen_unused(s, v) else _look(s)
     return None
+
+
+def _seen_unused(s: Situation, v: Version) -> bool:
+    """By a picture in which it has been unused for long enough: an older one shows no later use."""
+    return s.now >= s.overlap_cap(v) or s.o is None or s.quiet(v, s.o.at)
 
 
 def _switch_off(s: Situation, v: Version) -> Step:
@@ -382,6 +410,7 @@ RULES: tuple[Rule, ...] = (
     rest_after_failure,
     look_every_so_often,
     examine_the_doubtful,
+    examine_the_suspected,
     accept_what_is_so,
     leave_it_to_its_owner,
     prove_the_restored,

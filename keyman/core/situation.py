@@ -14,6 +14,7 @@ from keyman.core.picture import GONE, NO_TIME, Picture, looks
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 
 LOOKS_AHEAD = timedelta(hours=1)
+ASKED_AGAIN_AFTER = timedelta(seconds=5)  # long enough to meet another of the provider's nodes
 FAILURES_BEFORE_REVOKING_ANYWAY = 3
 
 
@@ -79,7 +80,7 @@ class Situation(Picture):
             return True
         over = self.now >= self.overlap_ends(v)
         kept_on = self.c.policy.retire is RetireBy.KEEP or not self.spec.observes
-        return over and kept_on and (self.quiet(v) or self.now >= self.overlap_cap(v))
+        return over and kept_on and (self.quiet(v, self.now) or self.now >= self.overlap_cap(v))
 
     def fillable_slot(self) -> str | None:
         """A slot of the home key that nobody depends on and that the provider will fill."""
@@ -102,7 +103,7 @@ class Situation(Picture):
         return not self._used_by_strangers(place)
 
     def _refused(self, place: Place) -> bool:
-        last = next((v for v in reversed(self.versions) if v.place == place), None)
+        last = next((v for v in reversed(self.versions) if v.is_in(place)), None)
         seen = self.o.slot(place) if self.o else None
         deleted = seen is not None and seen.state == State.DELETED
         if deleted or (self.o is not None and self.o.hides(place.handle)):
@@ -117,8 +118,8 @@ class Situation(Picture):
         seen = self.o.slot(place) if self.o else None
         tenant = self.c.tenant(place)
         ours = tenant is not None and looks(seen, tenant.mask, tenant.expires_at)
-        wished = (v.expires_at for v in self.versions if v.place == place and v.issued_at is None)
-        ours = ours or any(ends and looks(seen, None, ends) for ends in wished)
+        lost = (v for v in self.versions if v.issued_at is None and v.is_in(place))
+        ours = ours or any(v.expires_at and looks(seen, None, v.expires_at) for v in lost)
         ours = ours or (self.c.silence == place.slot and place.handle == self.c.key_id)
         return seen is not None and seen.state == State.ACTIVE and not ours
 
@@ -203,7 +204,13 @@ class Situation(Picture):
         return "rotate_before reached" if due and self.now >= due else None
 
     def spare(self) -> Version | None:
-        """An earlier version that works or can be switched on again: quicker than a new one."""
+        """An earlier version that works or can be switched on again: quicker than a new one.
+
+        What people bring they replaced for a reason, and a door may have refused everybody for a
+        while: a refusal alone brings none of it back.
+        """
+        if self.spec.by_hand and self.current is not None and self.current.dead_at is not None:
+            return None
         leaked = self.current is not None and self.current.compromised
         stages = (Stage.PREVIOUS,) if leaked else (Stage.PREVIOUS, Stage.RETIRED)
         candidates = [v for stage in stages for v in reversed(self.c.all_at(stage))]
@@ -270,9 +277,9 @@ class Situation(Picture):
         if not self.spec.slots or self.c.key_id is None or self.c.order_of(OrderKind.NEW_KEY):
             return False
         places = [Place(self.c.key_id, slot) for slot in self.spec.slots]
-        current = self.current if self.current and self._usable_now(self.current) else None
-        in_use = current.place if current else None
-        return all(self._refused(p) or p == in_use for p in places)
+        current = self.current
+        in_use = current.place if current and self._usable_now(current) else None
+        return all(p == in_use or self._refused(p) for p in places)
 
     @property
     def waits_for_slot(self) -> datetime | None:
@@ -281,6 +288,71 @@ class Situation(Picture):
             return None
         ends = [self.goes_at(v) for v in self.c.all_at(Stage.PREVIOUS)]
         return max((end for end in ends if end > self.now), default=None)
+
+    # What a probe is asked that nothing certain speaks for.
+
+    def suspected(self, v: Version) -> bool:
+        """Is a probe worth its while, though nothing that counts by itself speaks against it?"""
+        second = self._second_opinion_at(v)
+        if second is not None:
+            return self.now >= second
+        if self.spec.by_hand:
+            return not NO_TIME <= self.now - self._known_good_at(v) < self._unseen_for(v)
+        early = self.early_sign(v) is not None and v.dead_at is None
+        return early and not (v.examined_at and self.o and v.examined_at >= self.o.at)
+
+    def takes_two(self, v: Version) -> bool:
+        """Is one refusal too little to believe that it is dead? It may be of a node that lags.
+
+        It is enough beside what the provider shows, or what a client met; and for what nobody uses.
+        """
+        beside = v.reported_at or v.dead_at or self.contradiction(v) or self.hidden(v)
+        unused = v is not self.current or v.compromised or v.restored_at
+        return not (beside or unused) and self._second_opinion_at(v) is None
+
+    def _second_opinion_at(self, v: Version) -> datetime | None:
+        """When it is asked again what one probe was refused; None if none was, just now."""
+        if v.examined_at is None or not v.refusals or v.dead_at is not None:
+            return None
+        lately = NO_TIME <= self.now - v.examined_at <= ASKED_AGAIN_AFTER * 12
+        return v.examined_at + ASKED_AGAIN_AFTER if lately else None
+
+    def report_examined_at(self, v: Version) -> datetime:
+        """When a client's report is examined: at once, and later and later while nobody answers."""
+        assert v.reported_at is not None
+        asked = v.examined_at
+        if asked is None or asked < v.reported_at or asked > self.now:
+            return self.now
+        often = self.c.policy.observe_every
+        return asked + min(max(asked - v.reported_at, ASKED_AGAIN_AFTER), often)
+
+    def _known_good_at(self, v: Version) -> datetime:
+        return v.examined_at or v.promoted_at or v.requested_at  # or it was asked when it came
+
+    def _unseen_for(self, v: Version) -> timedelta:
+        """How long nobody asks. What is dead is missed: a door may have refused everybody."""
+        often = self.c.policy.observe_every
+        return max(often / 8, ASKED_AGAIN_AFTER) if v.dead_at else often
+
+    def _asked_at(self, v: Version) -> datetime | None:
+        """When a probe of it comes by itself."""
+        if not self.spec.probes or not v.stored or v.restored_at is not None:
+            return None
+        if v.reported_at is not None:
+            return self.report_examined_at(v)
+        unseen = self._known_good_at(v) + self._unseen_for(v) if self.spec.by_hand else None
+        return self._second_opinion_at(v) or unseen
+
+    @property
+    def probes_at(self) -> datetime | None:
+        """When the current one is next probed by itself, though something else is waited for."""
+        v = self.current
+        if v is None or v.expired(self.now):
+            return None
+        if self.resting and (v.reported_at is None or self.c.failed_step == "examine"):
+            return None  # that can wait until the rest is over
+        at = self._asked_at(v)
+        return at if at and at > self.now else None
 
     # Overlap.
 
@@ -302,16 +374,14 @@ class Situation(Picture):
             return self.overlap_ends(v)
         return self.c.due_at(self.current) or self.overlap_ends(v)
 
-    def quiet(self, v: Version) -> bool:
-        """Nobody was seen using it lately. A veto only: silence proves nothing."""
+    def quiet(self, v: Version, at: datetime) -> bool:
+        """Nobody was seen using it lately, as of then. A veto only: silence proves nothing."""
         if self.still_taken(v):
             return False
         seen = self.seen(v)
         if seen is None or seen.last_used_at is None or v.replaced_at is None:
             return True
-        return seen.last_used_at <= v.replaced_at or self.now >= self._quiet_at(
-            v, seen.last_used_at
-        )
+        return seen.last_used_at <= v.replaced_at or at >= self._quiet_at(v, seen.last_used_at)
 
     def _quiet_at(self, v: Version, last_used_at: datetime) -> datetime:
         assert v.replaced_at is not None
@@ -324,7 +394,7 @@ class Situation(Picture):
         No moment to wake at: who uses it then, the next look after that shows.
         """
         ends, cap, seen = self.overlap_ends(v), self.overlap_cap(v), self.seen(v)
-        if self.now < ends or self.quiet(v):
+        if self.now < ends or self.quiet(v, self.now):
             return ends
         used = seen.last_used_at if seen and not self.still_taken(v) else None
         return max(ends, min(cap, self._quiet_at(v, used)) if used else cap)
@@ -361,15 +431,21 @@ class Situation(Picture):
 
     def wake_at(self) -> datetime:
         """The first moment at which some rule could say something new."""
+        return self.comes_at or self.now + LOOKS_AHEAD
+
+    @property
+    def comes_at(self) -> datetime | None:
+        """The same; None if nothing is known to come."""
         times = [self.looks_again_at(self.o.at)] if self.o and self.handles else []
         for v in self.versions:
             if v.stage is Stage.PREVIOUS:
                 times += [self.overlap_ends(v), self.overlap_cap(v)]
             if v.stage is Stage.CURRENT:
-                times += [end for end in (self.c.due_at(v), v.expires_at) if end]
+                known = (self.c.due_at(v), v.expires_at, self._asked_at(v))
+                times += [moment for moment in known if moment]
             if v.compromised and v.revoked_at is None and v.expires_at:
                 times.append(v.expires_at)
         rest, others = self.rest_after_giving_up(), self.used_by_strangers
         times += [rest] if rest else []
         times += [others.quiet_at] if others else []
-        return min((t for t in times if t > self.now), default=self.now + LOOKS_AHEAD)
+        return min((t for t in times if t > self.now), default=None)

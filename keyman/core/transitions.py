@@ -39,7 +39,7 @@ def observed_now(c: Credential, o: Observed) -> Credential:
     c = c if c.spec.slots else _ends_as_shown(c, o)
     ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
     latest = max(ours, default=0)
-    if latest <= c.epoch or c.claimed == c.epoch:
+    if latest <= c.epoch or c.claimed:
         return c  # claimed by us in this life and by another one since: it drives, and we don't
     c = replace(c, epoch=latest + 1, claimed=0, fenced=False, unanswered_at=o.at)
     return reported(c, c.current.number, o.at) if c.current else c
@@ -213,13 +213,23 @@ def _undecided(
 def examined(
     c: Credential, v: Version, verdict: Verdict, o: Observed | None, now: datetime
 ) -> Credential:
-    """A probe of what lookups hand out. The provider's word outweighs a probe without verdict."""
-    against = Situation(c, o, now).contradiction(v)
-    dead = verdict is Verdict.REFUSED or (against is not None and verdict is Verdict.SILENT)
+    """A probe of what lookups hand out. The provider's word outweighs a probe without verdict,
+    and what a client reported waits for one.
+    """
+    s = Situation(c, o, now)
+    refused = verdict is Verdict.REFUSED
+    dead = not s.takes_two(v) if refused else bool(s.contradiction(v)) and verdict is Verdict.SILENT
     alive = verdict is Verdict.ACCEPTED
     dead_at = (v.dead_at or now) if dead else (None if alive else v.dead_at)
     c = _progressed(c) if c.failed_step == "examine" else c
-    c = c.with_version(v.number, examined_at=now, dead_at=dead_at, reported_at=None)
+    waits = verdict is Verdict.SILENT and v.reported_at is not None and not dead
+    c = c.with_version(
+        v.number,
+        examined_at=now,
+        dead_at=dead_at,
+        reported_at=min(v.reported_at or now, now) if waits else None,
+        refusals=int(refused),
+    )
     if v.restored_at is None:
         return c
     if alive and (c.doubt_at is None or not c.spec.observes):
@@ -239,6 +249,11 @@ def _still_unproven(c: Credential, verdict: Verdict, now: datetime) -> Credentia
 def lost(c: Credential, v: Version) -> Credential:
     """Its secret can't be read from the store, now or ever; its place may still be depended on."""
     return c.with_version(v.number, stored=False, reported_at=None)
+
+
+def found_again(c: Credential, v: Version) -> Credential:
+    """What was taken for lost is in the store: it may be handed out as before."""
+    return c.with_version(v.number, stored=True)
 
 
 def reported(c: Credential, number: int, now: datetime) -> Credential:
@@ -262,12 +277,20 @@ def promoted(c: Credential, v: Version, now: datetime) -> Credential:
     home = v.handle if v.slot else c.home
     # Going back to an older key: the slot to silence was the newer one's.
     silence = None if v.carries is not None and home != c.home else c.silence
-    return _progressed(replace(c, home=home, silence=silence))
+    claimed = c.claimed if home == c.home else 0  # our mark is on the key that is left
+    return _progressed(replace(c, home=home, silence=silence, claimed=claimed))
 
 
 def clock_moved(c: Credential, by: timedelta) -> Credential:
-    """The wall clock was set: how long a token lives was told as a span, and that goes on."""
-    for v in c.versions:
+    """The wall clock was set: what is a span goes on for the rest of it.
+
+    How long a token lives was told as one. An overlap is never shorter for it: set ahead, the clock
+    says that it went by; set back, it may just have been put right.
+    """
+    for v in c.all_at(Stage.PREVIOUS):
+        if v.replaced_at is not None and by > NO_TIME:
+            c = c.with_version(v.number, replaced_at=v.replaced_at + by)
+    for v in c.versions if c.spec.mints else ():
         if v.expires_at is not None and v.revoked_at is None:
             issued = v.issued_at + by if v.issued_at else None
             c = c.with_version(v.number, expires_at=v.expires_at + by, issued_at=issued)
@@ -292,6 +315,8 @@ def revoked(c: Credential, v: Version, now: datetime) -> Credential:
 
 
 def accepted(c: Credential, step: Accept, now: datetime) -> Credential:
+    """What was tried without an answer, and is seen to be so, failed no longer."""
+    c = _progressed(c) if c.failed_step in ("retire", "revoke") else c
     if step.stage is Stage.RETIRED:
         return c.with_version(step.version.number, stage=Stage.RETIRED, retired_at=now)
     gone_at = step.version.revoked_at or now
@@ -331,7 +356,7 @@ def failed(
         rest = min(asked, c.policy.retry.longest)
     if step == "observe" and c.retry_at and c.failed_step != step:
         rest = max(rest, min(c.retry_at - now, c.policy.retry.longest))  # another step's rest
-    return replace(
+    c = replace(
         c,
         failures=failures,
         failed_step=step,
@@ -339,8 +364,19 @@ def failed(
         last_error=message,
         last_hint=hint,
         doubt_at=now,
-        unanswered_at=now if unanswered else c.unanswered_at,
     )
+    return left_unanswered(c, now) if unanswered else c
+
+
+def left_unanswered(c: Credential, at: datetime) -> Credential:
+    """A change was sent at that moment, and may yet be carried out: our mark does not keep it
+    out, since it was sent with it. The next one does, where the provider heeds marks.
+
+    That is a step of one, lest it pass the mark of a copy of this home: what we claimed before
+    stays on record, so that another's mark after it is still told from an old journal.
+    """
+    epoch = c.epoch + (c.claimed == c.epoch)
+    return replace(c, unanswered_at=at, doubt_at=at, epoch=epoch, fenced=False)
 
 
 def taken_over(c: Credential, driver: int, owner: str, now: datetime, *, clean: bool) -> Credential:
