@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, insert, literal, select, update
 
+from keyman.db.decoding import decoding
 from keyman.db.tables import CLIENTS, Moment
 from keyman.errors import Conflict, NotFound
 
@@ -31,7 +32,9 @@ class Client:
 
 def every(connection: Connection) -> list[Client]:
     """All that were ever added, sorted by name; those with `revoked_at` may not ask any more."""
-    return [_client(row) for row in connection.execute(select(CLIENTS).order_by(CLIENTS.c.name))]
+    found = connection.execute(select(CLIENTS).order_by(CLIENTS.c.name))
+    with decoding():
+        return [_client(row) for row in found]
 
 
 def add(connection: Connection, client: Client) -> Client:
@@ -77,8 +80,10 @@ def used(connection: Connection, digests: Collection[str], at: datetime) -> None
 
 
 def _find(connection: Connection, name: str) -> Client | None:
-    row = connection.execute(select(CLIENTS).where(CLIENTS.c.name == name)).one_or_none()
-    return _client(row) if row else None
+    found = connection.execute(select(CLIENTS).where(CLIENTS.c.name == name))
+    with decoding():
+        row = found.one_or_none()
+        return _client(row) if row else None
 
 
 def _client(row: Row[Any]) -> Client:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing, suppress
 from pathlib import Path
 
 from keyman.db import sqlite
+from keyman.db.audit import Head
 from keyman.errors import Conflict, StoreFailed
 
 
@@ -23,6 +25,16 @@ def copy_to(url: str, path: Path) -> None:
     ):
         there.backup(here)
         here.execute("PRAGMA journal_mode=DELETE")  # one file, complete
+
+
+def end_of_history(url: str) -> Head | None:
+    """Where it ends by the word of a journal that nobody has open; None if that can't be told."""
+    path = sqlite.path_of(url)
+    with suppress(StoreFailed, Conflict), sqlite.translated(), closing(sqlite.plain(path)) as own:
+        for seq, seal in own.execute("SELECT seq, hash FROM chain").fetchall():
+            if isinstance(seq, int) and re.fullmatch("[0-9a-f]{64}", str(seal)):
+                return Head(seq, seal)
+    return None
 
 
 def settle(url: str) -> None:

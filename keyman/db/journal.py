@@ -9,8 +9,9 @@ in here, and time is always an argument.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -19,12 +20,27 @@ from sqlalchemy import Connection, Engine
 from keyman.core.model import Credential, Observed, Order, Spec
 from keyman.core.news import News
 from keyman.db import audit, clients, leases, meta, migrate, news, records, sqlite
-from keyman.db.audit import Event
+from keyman.db.audit import Event, Head, Pruned
 from keyman.db.clients import Client
 from keyman.db.leases import Lease
 from keyman.db.sqlite import WAL_RESET_FIXED, sqlite_version
+from keyman.db.transactions import Transactions
+from keyman.errors import Conflict, NotFound
 
-__all__ = ["WAL_RESET_FIXED", "Client", "Event", "Journal", "Lease", "sqlite_version"]
+__all__ = [
+    "WAL_RESET_FIXED",
+    "Client",
+    "Event",
+    "Head",
+    "Journal",
+    "Lease",
+    "Pruned",
+    "sqlite_version",
+]
+
+
+def nobody(_: Pruned) -> None:
+    """Nobody keeps a log: the history says it all the same."""
 
 
 class Journal:
@@ -33,16 +49,24 @@ class Journal:
     """
 
     installation: str  #: random, made at the first opening: what this installation is called
+    recorded: bool  #: the history could be written when that was tried last; False before that
 
     def __init__(self, engine: Engine, installation: str, *, read_only: bool = False) -> None:
         self.installation = installation
-        self._reads = engine
-        self._writes = sqlite.writing(engine)
+        self._engine = engine
         self._read_only = read_only
+        # A read-only connection is told when it is made whether the file may change meanwhile.
+        keeps = {"keeps": 0} if read_only else {}
+        self._reads = Transactions(engine, **keeps)
+        self._writes = Transactions(sqlite.writing(engine), **keeps)
+        self._chain = audit.Chain()
+        self.recorded = False
         # Each record as last loaded or saved here, so that a save writes only what changed.
         self._known: dict[str, Credential] = {}
         # Their versions' rows as last read, since most of them never change again.
         self._met: dict[str, records.Met] = {}
+        # The same as a load gave it, for who looks at all of them at once and often.
+        self._last: dict[str, tuple[Credential, Observed | None]] = {}
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True, read_only: bool = False) -> Self:
@@ -64,7 +88,9 @@ class Journal:
         return cls(engine, installation, read_only=read_only)
 
     def close(self) -> None:
-        self._reads.dispose()
+        self._reads.close()
+        self._writes.close()
+        self._engine.dispose()
 
     def check(self) -> None:
         """Cheap: raises ConfigError or StoreFailed if schema or durability aren't as they must."""
@@ -79,10 +105,36 @@ class Journal:
         One that was never saved has revision 0. ConfigError if another provider recorded it.
         """
         with self._reading() as connection:
-            met = self._met.pop(spec.name, {})  # whoever loads it at the same time starts afresh
-            credential, observed = records.read(connection, spec, met)
-        self._known[spec.name], self._met[spec.name] = credential, met
+            return self._load(connection, spec)
+
+    def load_all(self, specs: Iterable[Spec]) -> list[tuple[Credential, Observed | None]]:
+        """As `load` of each, reading only those that somebody else wrote since the last time."""
+        with self._reading() as connection:
+            written = records.revisions(connection)
+        with self._reading() as connection:  # of now: meanwhile another thread may have saved
+            return [
+                self._unchanged(spec, written) or self._load(connection, spec) for spec in specs
+            ]
+
+    def _load(self, connection: Connection, spec: Spec) -> tuple[Credential, Observed | None]:
+        met = self._met.pop(spec.name, {})  # whoever loads it at the same time starts afresh
+        credential, observed = records.read(connection, spec, met)
+        if met:
+            self._met[spec.name] = met
+        self._known[spec.name] = credential
+        self._last[spec.name] = credential, observed
         return credential, observed
+
+    def _unchanged(
+        self, spec: Spec, written: Mapping[str, int]
+    ) -> tuple[Credential, Observed | None] | None:
+        credential, observed = self._last.get(spec.name, (None, None))
+        if credential is None or credential.revision != written.get(spec.name):
+            return None
+        if credential.spec is spec:
+            return credential, observed
+        same_kind = credential.spec.provider == spec.provider
+        return (replace(credential, spec=spec), observed) if same_kind else None
 
     def save(
         self,
@@ -105,11 +157,11 @@ class Journal:
         known = self._known.get(name)
         if known is not None and known.revision != credential.revision:
             known = None
-        with self._writing() as connection:
+        with self._recording(events) as connection:
             saved = records.write(connection, credential, observed, known, held)
-            audit.write(connection, events)
             news.write(connection, told)
         self._known[name] = saved
+        self._last[name] = _without_finished(saved), observed
         return saved
 
     def revision(self, name: str) -> int:
@@ -127,15 +179,16 @@ class Journal:
         with self._reading() as connection:
             return records.providers(connection)
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, events: Sequence[Event] = ()) -> None:
         """Drop the record, its versions and open orders, and end its lease; receipts of finished
         orders and the history stay. Harmless if there is none.
         """
-        with self._writing() as connection:
+        with self._recording(events) as connection:
             records.forget(connection, name)
-            meta.remember(connection, name, None)
+            meta.remember(connection, {name: None})
         self._known.pop(name, None)
         self._met.pop(name, None)
+        self._last.pop(name, None)
 
     def whereabouts(self, name: str) -> str | None:
         """What was last remembered of the credential's provider; None if nothing was."""
@@ -145,15 +198,11 @@ class Journal:
     def remember(self, whereabouts: Mapping[str, str]) -> None:
         """Keep, until the names are forgotten, how their providers are reached. Nothing secret."""
         with self._reading() as connection:
-            changed = {
-                name: said
-                for name, said in whereabouts.items()
-                if meta.whereabouts(connection, name) != said
-            }
+            known = meta.every_whereabouts(connection)
+        changed = {name: said for name, said in whereabouts.items() if known.get(name) != said}
         if changed:
             with self._writing() as connection:
-                for name, said in changed.items():
-                    meta.remember(connection, name, said)
+                meta.remember(connection, changed)
 
     def order(self, order_id: str) -> tuple[str, Order] | None:
         """The order, open or finished, and the name of its credential."""
@@ -176,14 +225,41 @@ class Journal:
             meta.bind_key(connection, key, name, order_id)
 
     def events(self, name: str | None = None, limit: int = 100) -> list[Event]:
-        """The newest so many lines of history, oldest first."""
+        """The newest so many entries of the history, oldest first."""
+        return [event for _, event in self.history(name, limit)]
+
+    def history(
+        self, name: str | None = None, limit: int = 100, since: datetime | None = None
+    ) -> list[tuple[Head, Event]]:
+        """The same, each with its number and its hash; with `since`, none from before that."""
         with self._reading() as connection:
-            return audit.read(connection, name, limit)
+            return audit.read(connection, name, limit, since)
+
+    def note(self, *events: Event) -> None:
+        """Write entries of the history that belong to no record."""
+        with self._recording(events):
+            pass
+
+    @property
+    def head(self) -> Head | None:
+        """The newest entry of the history that was written here; None if none was."""
+        return self._chain.head
 
     def tell(self, told: Sequence[News]) -> None:
-        """Keep news that belong to no record."""
-        with self._writing() as connection:
+        """Keep news that belong to no record; the history has them as well."""
+        with self._recording([audit.of_news(one) for one in told]) as connection:
             news.write(connection, told)
+
+    def told(self) -> dict[str, str]:
+        """What those were told who are told what happens, by their names (keyman/notify)."""
+        with self._reading() as connection:
+            return meta.told(connection)
+
+    def keep_told(self, said: Mapping[str, str | None]) -> None:
+        """Keep it; None forgets it."""
+        with self._writing() as connection:
+            for target, text in said.items():
+                meta.tell(connection, target, text)
 
     def news(self, seen: int, many: int) -> list[tuple[int, News]]:
         """So many that came after number `seen`, oldest first, each with its number."""
@@ -202,17 +278,20 @@ class Journal:
 
     def add_client(self, client: Client, by: str) -> Client:
         """Let the client in. Raises Conflict if its name has a token that was not revoked."""
-        line = Event(client.created_at, f"client {client.name}", "client added", by)
-        with self._writing() as connection:
-            added = clients.add(connection, client)
-            audit.write(connection, (line,) if added is client else ())
-        return added
+        added = Event(client.created_at, f"client {client.name}", "client added", by)
+        entries: list[Event] = []
+        with self._recording(entries) as connection:
+            known = clients.add(connection, client)
+            entries += [added] if known is client else []
+        return known
 
     def revoke_client(self, name: str, now: datetime, by: str) -> Client:
         """End the client's token; harmless if it was revoked before. Raises NotFound."""
-        with self._writing() as connection:
+        revoked = Event(now, f"client {name}", "client revoked", by)
+        entries: list[Event] = []
+        with self._recording(entries) as connection:
             ended, first = clients.revoke(connection, name, now)
-            audit.write(connection, (Event(now, f"client {name}", "client revoked", by),) * first)
+            entries += [revoked] if first else []
         return ended
 
     def clients_used(self, digests: Collection[str], now: datetime) -> None:
@@ -220,10 +299,18 @@ class Journal:
         with self._writing() as connection:
             clients.used(connection, digests, now)
 
-    def prune(self, now: datetime) -> None:
-        """Forget old history and receipts, so that the journal does not grow for ever."""
-        with self._writing() as connection:
-            audit.prune(connection, now)
+    def prune(self, now: datetime, tell: Callable[[Pruned], None] = nobody) -> None:
+        """Forget old history and receipts, so that the journal does not grow for ever.
+
+        `tell` is called with what is about to go, before it is gone: whoever ends in between has
+        told too much, and never too little.
+        """
+        entries: list[Event] = []
+        with self._recording(entries) as connection:
+            pruned = audit.prune(connection, now)
+            if pruned is not None:
+                entries.append(audit.of_pruning(pruned, now))
+                tell(pruned)
             records.prune_orders(connection, now)
 
     def take_lease(
@@ -255,9 +342,30 @@ class Journal:
             yield connection
 
     @contextmanager
+    def _recording(self, events: Sequence[Event]) -> Iterator[Connection]:
+        """A transaction that ends with these entries of the history, or does not happen."""
+        try:
+            with self._writing() as connection:
+                yield connection
+                head = self._chain.write(connection, events)
+        except (Conflict, NotFound):
+            raise  # refused, which says nothing of the history
+        except Exception:
+            self.recorded = False
+            raise
+        self._chain.committed(head)
+        self.recorded = self.recorded or head is not None
+
+    @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with sqlite.translated(), self._writes.begin() as connection:
             yield connection
+
+
+def _without_finished(c: Credential) -> Credential:
+    if all(order.open for order in c.orders):
+        return c
+    return replace(c, orders=tuple(order for order in c.orders if order.open))
 
 
 def _engine(url: str, *, may_make: bool, read_only: bool) -> Engine:

@@ -5,11 +5,13 @@ Idempotency-Key stands for which order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, insert, select, update
 
 from keyman.clock import new_id
+from keyman.db.decoding import decoding
 from keyman.db.sqlite import writing
 from keyman.db.tables import IDEMPOTENCY, META
 from keyman.errors import ConfigError, Conflict
@@ -48,21 +50,37 @@ def whereabouts(connection: Connection, name: str) -> str | None:
     return said
 
 
-def remember(connection: Connection, name: str, said: str | None) -> None:
-    connection.execute(delete(META).where(META.c.key == _whereabouts(name)))
-    if said is not None:
-        connection.execute(insert(META), {"key": _whereabouts(name), "value": said})
+def every_whereabouts(connection: Connection) -> dict[str, str]:
+    """The same of all, by their names."""
+    return _beginning_with(connection, _WHEREABOUTS)
+
+
+def remember(connection: Connection, whereabouts: Mapping[str, str | None]) -> None:
+    """By the credentials' names; None forgets."""
+    kept = [
+        {"key": _whereabouts(name), "value": said}
+        for name, said in whereabouts.items()
+        if said is not None
+    ]
+    named = [{"of_key": _whereabouts(name)} for name in whereabouts]
+    connection.execute(delete(META).where(META.c.key == bindparam("of_key")), named)
+    if kept:
+        connection.execute(insert(META), kept)
+
+
+_WHEREABOUTS = "whereabouts "
 
 
 def _whereabouts(name: str) -> str:
-    return f"whereabouts {name}"
+    return _WHEREABOUTS + name
 
 
 def numbered(connection: Connection, name: str) -> int:
     """The highest number that a version had when its credential was forgotten; 0 if none had."""
     found = select(META.c.value).where(META.c.key == _numbered(name))
     said: str | None = connection.execute(found).scalar_one_or_none()
-    return int(said or 0)
+    with decoding():
+        return int(said or 0)
 
 
 def number(connection: Connection, name: str, highest: int) -> None:
@@ -72,6 +90,25 @@ def number(connection: Connection, name: str, highest: int) -> None:
 
 def _numbered(name: str) -> str:
     return f"numbered {name}"
+
+
+def told(connection: Connection) -> dict[str, str]:
+    """What each target of `notify` was told, by its name."""
+    return _beginning_with(connection, _TOLD)
+
+
+def tell(connection: Connection, target: str, said: str | None) -> None:
+    connection.execute(delete(META).where(META.c.key == _TOLD + target))
+    if said is not None:
+        connection.execute(insert(META), {"key": _TOLD + target, "value": said})
+
+
+_TOLD = "told "
+
+
+def _beginning_with(connection: Connection, prefix: str) -> dict[str, str]:
+    found = select(META.c.key, META.c.value).where(META.c.key.startswith(prefix, autoescape=True))
+    return {key.removeprefix(prefix): value for key, value in connection.execute(found)}
 
 
 def claim_key(

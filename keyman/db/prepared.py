@@ -17,6 +17,8 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from keyman.db.decoding import decoding
+
 Convert = Callable[[Any], Any]
 DIALECT = sqlite.dialect(paramstyle="qmark")
 
@@ -46,11 +48,13 @@ class Prepared:
         return [self.converted(row) for row in self.run(connection, values).fetchall()]
 
     def converted(self, row: Sequence[Any]) -> dict[str, Any]:
-        """One row as the driver gave it, likewise."""
-        return {
-            name: convert(value) if convert else value
-            for (name, convert), value in zip(self._results, row, strict=True)
-        }
+        """One row as the driver gave it, likewise. Raises StoreFailed if it can't be read."""
+        results = self._results
+        with decoding():
+            return {
+                name: convert(value) if convert else value
+                for (name, convert), value in zip(results, row, strict=True)
+            }
 
     @cached_property
     def _compiled(self) -> SQLCompiler:

@@ -29,6 +29,7 @@ from keyman.errors import ConfigError, Conflict
 
 RECEIPTS_KEPT_FOR = timedelta(days=400)
 RECEIPTS_KEPT = 500  # a credential
+FEW = 3  # versions: they are read anew, since keeping their rows costs more memory than time
 
 _NAME: BindParameter[str] = bindparam("of_name")
 _OF_NAME = CREDENTIALS.c.name == _NAME
@@ -39,6 +40,7 @@ _THIS_ORDER = (ORDERS.c.name == _NAME) & (ORDERS.c.id == bindparam("of_id"))
 
 _READ_RECORD = Prepared(select(CREDENTIALS).where(_OF_NAME))
 _READ_REVISION = Prepared(select(CREDENTIALS.c.revision).where(_OF_NAME))
+_READ_REVISIONS = Prepared(select(CREDENTIALS.c.name, CREDENTIALS.c.revision))
 _READ_VERSIONS = Prepared(
     select(VERSIONS).where(VERSIONS.c.name == _NAME).order_by(VERSIONS.c.number)
 )
@@ -52,6 +54,7 @@ _CHANGE_RECORD_IF_HELD = Prepared(_OVER_LOADED.where(leases.held()), rows.RECORD
 _ADD_VERSION = Prepared(insert(VERSIONS), ("name", *rows.VERSION_FIELDS))
 _DROP_VERSION = Prepared(delete(VERSIONS).where(_THIS_VERSION))
 _CHANGE_VERSION = Prepared(update(VERSIONS).where(_THIS_VERSION), rows.VERSION_FIELDS)
+_ADD_ORDER = Prepared(insert(ORDERS), ("name", *rows.ORDER_FIELDS))
 _CHANGE_ORDER = Prepared(update(ORDERS).where(_THIS_ORDER), rows.ORDER_FIELDS)
 
 
@@ -60,7 +63,7 @@ Met = dict[tuple[Any, ...], Version]  # a row as the driver gave it → what it 
 
 def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Observed | None]:
     """`met` are the versions of the last reading; most rows say what they said then. It is left
-    with those of this one.
+    with those of this one, if they are many.
     """
     named = {"of_name": spec.name}
     found = _READ_RECORD.rows(connection, named)
@@ -84,13 +87,18 @@ def _versions(connection: Connection, name: str, met: Met) -> tuple[Version, ...
     found = _READ_VERSIONS.run(connection, {"of_name": name}).fetchall()
     read = {row: met.get(row) or rows.version_of(_READ_VERSIONS.converted(row)) for row in found}
     met.clear()
-    met.update(read)
+    if len(read) > FEW:
+        met.update(read)
     return tuple(read.values())
 
 
 def revision(connection: Connection, name: str) -> int:
     found = _READ_REVISION.run(connection, {"of_name": name}).fetchone()
     return found[0] if found else 0
+
+
+def revisions(connection: Connection) -> dict[str, int]:
+    return {row["name"]: row["revision"] for row in _READ_REVISIONS.rows(connection, {})}
 
 
 def write(
@@ -170,7 +178,7 @@ def _write_orders(connection: Connection, saved: Credential, known: Credential |
         # Not in `written` may also mean: finished before that was loaded.
         changed = rows.order_row(order) | {"of_id": order.id, "of_name": saved.name}
         if _CHANGE_ORDER.run(connection, changed).rowcount == 0:
-            connection.execute(insert(ORDERS), rows.order_row(order) | {"name": saved.name})
+            _ADD_ORDER.run(connection, rows.order_row(order) | {"name": saved.name})
 
 
 def order(connection: Connection, order_id: str) -> tuple[str, Order] | None:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from keyman.core.model import Credential, KeySeen, Observed, Order, SlotSeen, Spec, Version
+from keyman.db.decoding import decoding
 
 Row = dict[str, Any]  # column → value
 
@@ -42,14 +43,17 @@ def _text(observed: Observed) -> str:
     return json.dumps(observed, default=_plain)  # kept: most saves repeat what was last observed
 
 
+@decoding()
 def version_of(row: Row) -> Version:
     return Version(**{key: row[key] for key in VERSION_FIELDS})
 
 
+@decoding()
 def order_of(row: Row) -> Order:
     return Order(**{key: row[key] for key in ORDER_FIELDS})
 
 
+@decoding()
 def credential_of(
     spec: Spec,
     row: Row,
@@ -60,6 +64,7 @@ def credential_of(
     return Credential(spec, versions=versions, orders=orders, **record)
 
 
+@decoding()
 def observed_of(text: str | None) -> Observed | None:
     if text is None:
         return None

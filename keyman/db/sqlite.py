@@ -29,6 +29,7 @@ except ImportError:
 BUSY_SECONDS = 10  # how long a writer waits for another one
 WAL_RESET_FIXED = (3, 51, 3)  # older ones can damage a WAL database when it is reset
 FULL = 2
+READ_ONLY = 8  # SQLite's own code for it; others that end in these eight bits say why
 PRAGMAS = (
     "PRAGMA synchronous=FULL",  # NORMAL would lose acknowledged commits at a power cut
     "PRAGMA foreign_keys=ON",
@@ -66,6 +67,7 @@ def make_file(path: Path) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDWR
     try:
         os.close(os.open(path, flags, 0o600))
+        _sync_folder(path.parent)
     except FileExistsError:
         return
     except OSError as error:
@@ -73,7 +75,6 @@ def make_file(path: Path) -> None:
             f"the journal {path} can't be made: {error.strerror}",
             hint="make its folder, owned by the user who runs keyman",
         ) from error
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -197,6 +198,17 @@ def translated() -> Iterator[None]:
         raise _as_ours(str(error.orig)) from error
     except driver.Error as error:
         raise _as_ours(str(error)) from error
+    except UnicodeEncodeError:  # not chained: it quotes what could not be written
+        raise StoreFailed(
+            "the journal can't keep what it was given: text that is none",
+            hint="please report this, with what `keyman check` says of the provider",
+        ) from None
+
+
+def read_only(error: BaseException) -> bool:
+    """Did a connection fail because it can't write, however well the disk is by now?"""
+    cause = error.orig if isinstance(error, DBAPIError) else error  # our own BEGIN is not wrapped
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF == READ_ONLY
 
 
 def _as_ours(said: str) -> Conflict | StoreFailed:

@@ -220,7 +220,21 @@ EVENTS = Table(
     Column("slot", Text),
     _required("reason", Text),
     _required("detail", Text),
+    Column("took", Span),
+    _required("hash", Text),  # over the one before and all other columns: keyman.db.audit
     Index("ix_events_name_seq", "name", "seq"),
+)
+
+# One row: the last of `events`, how many there are, and the last that was forgotten.
+CHAIN = Table(
+    "chain",
+    METADATA,
+    _required("id", Integer, primary_key=True),
+    _required("seq", Integer),
+    _required("hash", Text),
+    _required("count", Integer),
+    _required("anchor_seq", Integer),
+    _required("anchor_hash", Text),
 )
 
 # Those who listen go on after the last number that they saw, so none is ever given out twice.
