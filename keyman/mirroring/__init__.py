@@ -19,7 +19,7 @@ from keyman import errors
 from keyman.clock import Clock
 from keyman.core import copies
 from keyman.core.copies import Goal, Shown
-from keyman.core.model import Credential
+from keyman.core.model import Credential, Observed
 from keyman.db.journal import Journal
 from keyman.lanes import Lanes
 from keyman.meter import Meter
@@ -32,6 +32,10 @@ from keyman.stores.protocol import Pointing, Store
 from keyman.views import Json
 
 SHOWN_WITHIN = 3  # looks: a store may take a moment to show what it was told
+NOT_OURS = (
+    "its readers get a secret that this journal knows nothing of: it stays until one of ours was"
+    " seen to work"
+)
 
 log = logging.getLogger("keyman.mirroring")
 
@@ -51,6 +55,7 @@ class Mirroring:
         meter: Meter,
         republish: Callable[[Credential], None],
     ) -> None:
+        self._journal = journal
         self._stores = stores
         self._publisher = publisher
         self._clock = clock
@@ -59,6 +64,7 @@ class Mirroring:
         self.telling = Telling(journal)
         self.lanes = Lanes(self._work)
         self._led: dict[str, Led] = {}
+        self._followed: list[Led] = []  # those of them that have followers, who may be few of many
         self._saved: set[str] = set()
         self._running = self._closed = False
         self._lock = threading.Lock()
@@ -69,8 +75,9 @@ class Mirroring:
         """Follow these from now on, and no others. What the others' mirrors hold stays there."""
         with self._lock:
             self._led = {record.name: self._leading(managed, record) for managed, record in every}
+            self._followed = [led for led in self._led.values() if led.followers]
             told = [
-                (name, one) for name, led in self._led.items() for one in led.followers.values()
+                (led.record.name, one) for led in self._followed for one in led.followers.values()
             ]
         self._meter.mirrors({(name, one.store): one.state != OK for name, one in told})
         if self._running:
@@ -114,7 +121,7 @@ class Mirroring:
 
     def sweep(self) -> None:
         """Look for everything that does not follow yet, or was not compared for long."""
-        for led in list(self._led.values()):
+        for led in self._followed:
             self._look(led)
         for name in self._publisher.lacking():
             if name in self._led:
@@ -122,7 +129,7 @@ class Mirroring:
 
     def tend(self) -> None:
         """The same for what was not in order the last time; to be called each second."""
-        for led in list(self._led.values()):
+        for led in self._followed:
             if any(one.state != OK for one in led.followers.values()):
                 self._look(led)
 
@@ -189,45 +196,59 @@ class Mirroring:
     def _compare(self, led: Led, one: Follower) -> None:
         aim = one.tried = copies.goal(led.record, self._clock.now())
         try:
-            shown = self._converged(led, one, aim)
+            observed = self._journal.load(led.managed.spec)[1]
+            stays = copies.only_looks(led.record, observed, self._clock.now())
+            comparing = self._comparing(led, one, aim, observed)
+            shown = comparing.look() if stays else comparing.converge()
         except errors.Error as error:
             self._failed(led, one, error.message)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
             self._failed(led, one, type(error).__name__)
         else:
             if not self._closed:
-                self._found(led, one, aim, shown)
+                self._found(led, one, aim, shown, stays)
 
-    def _converged(self, led: Led, one: Follower, aim: Goal) -> Shown:
-        name, managed, record = led.record.name, led.managed, led.record
-        comparing = Comparing(
+    def _comparing(
+        self, led: Led, one: Follower, aim: Goal, observed: Observed | None
+    ) -> Comparing:
+        name, managed, record, now = led.record.name, led.managed, led.record, self._clock.now()
+        return Comparing(
             self._stores[one.store],
             record,
             aim,
             one.own,
+            beside=managed.store,
+            proven=lambda number: copies.proven_since(
+                record, observed, one.unknown_since(number, now), now
+            ),
             secret=lambda number: self._publisher.secret(managed, number),
             goes_on=lambda: name in self._led and not self._closed,
+            copies=lambda number: self.telling.copies(name, one.store, number, self._clock.now()),
         )
-        waits = copies.waits(record, self._clock.now())
-        return comparing.look() if waits else comparing.converge()
 
     # What came of it.
 
-    def _found(self, led: Led, one: Follower, aim: Goal, shown: Shown) -> None:
+    def _found(self, led: Led, one: Follower, aim: Goal, shown: Shown, stays: str | None) -> None:
         now, boot = self._clock.now(), self._clock.boot()
         follows = copies.follows(aim, shown, own=one.own)
         with self._lock:
             one.version, one.compared = copies.reached(aim, shown), boot
             one.reached = aim if follows else None
-        if not follows:
-            one.rest(boot)
-            if one.failures > SHOWN_WITHIN and not copies.waits(led.record, now):
-                self._failed(led, one, "it does not show what it was told")
-        elif aim == copies.goal(led.record, now):  # else it is compared once more
-            self._fine(led, one)
+        if follows:
+            if aim == copies.goal(led.record, now):  # else it is compared once more
+                self._fine(led, one)
+            return
+        one.rest(boot)
+        if stays is None and copies.unknown(led.record, shown):
+            stays = NOT_OURS
+        if stays is not None:
+            one.error = stays
+            self._becomes(led, one, BEHIND)
+        elif one.failures > SHOWN_WITHIN:
+            self._failed(led, one, "it does not show what it was told")
 
     def _fine(self, led: Led, one: Follower) -> None:
-        failed, one.error, one.failures = one.error, None, 0
+        failed, one.error, one.failures, one.unknown = one.error, None, 0, None
         self._becomes(led, one, OK)
         if failed is not None:
             log.info("%s: %s follows again", led.record.name, one.what)

@@ -27,6 +27,8 @@ class Follower:
     retry: float = 0.0  #: not before that, in the same seconds
     version: int | None = None  #: which one its readers get
     error: str | None = None
+    unknown: tuple[int, datetime] | None = None
+    """Which number its readers were found with that the record knows nothing of, and when first."""
 
     @property
     def what(self) -> str:
@@ -43,6 +45,12 @@ class Follower:
         """Until the next try, longer each time."""
         self.failures = min(self.failures + 1, 10)
         self.retry = boot + min(2.0 ** (self.failures - 1), LONGEST_PAUSE)
+
+    def unknown_since(self, number: int, now: datetime) -> datetime:
+        """When its readers were first found with that number; now, if they are just found."""
+        if self.unknown is None or self.unknown[0] != number:
+            self.unknown = number, now
+        return self.unknown[1]
 
     def becomes(self, state: str, now: datetime) -> None:
         if self.state != state:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from keyman.core.news import MIRROR_FAILING, MIRROR_OK, News
-from keyman.db.journal import Journal
+from keyman.db.journal import Event, Journal
 from keyman.errors import Error
 
 PAGE = 500
@@ -31,12 +31,25 @@ class Telling:
         self.heard: Callable[[Sequence[News]], None] = nobody
         self._failing: set[tuple[str, str]] | None = None  # as was last told
         self._turn = threading.Lock()
+        # Of each credential and store what was noted as copied, until the store follows. Each such
+        # pair is one thread's at a time.
+        self._copied: dict[tuple[str, str], set[int]] = {}
 
     def fails(self, name: str, store: str, version: int | None, why: str, now: datetime) -> None:
         self._tell(News(now, name, MIRROR_FAILING, version, None, f"{store}: {why}"))
 
     def follows(self, name: str, store: str, version: int | None, now: datetime) -> None:
+        self._copied.pop((name, store), None)
         self._tell(News(now, name, MIRROR_OK, version, None, store))
+
+    def copies(self, name: str, store: str, version: int, now: datetime) -> None:
+        """Nobody's news, but the history says where a secret may be, before it is put there: once
+        for all the tries it takes. Raises StoreFailed or Conflict: then it must not be put there.
+        """
+        noted = self._copied.setdefault((name, store), set())
+        if version not in noted:
+            self._journal.note(Event(now, name, "mirrored", version=version, detail=f"to {store}"))
+            noted.add(version)
 
     def _tell(self, one: News) -> None:
         with self._turn:

@@ -9,6 +9,9 @@ of secret, number and value, and goes with the call as its token: a put that is 
 second version, and a version that somebody else labelled is told from ours. Nobody can delete a
 version: dropped is what has no label, and AWS clears that away in its own time.
 
+Tags say whose a secret is, and which credential's: with prefixes that begin alike, two stores can
+mean the same one. What is not of this credential is neither read nor changed.
+
 Asks nothing before it is first used.
 """
 
@@ -22,7 +25,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keyman.core.model import Secret
@@ -35,9 +38,10 @@ NOTHING = "keyman-nothing"
 PLACEHOLDER = "(keyman: no version is current)"
 EMPTY = "\n"  # AWS takes no empty value, and no secret of ours holds a line end
 LABELS_AT_MOST = 20  # over all versions of one secret
+OWNER, NAME = "keyman", "keyman-name"  # tags
 PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds: what was just written may be absent for a moment
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"_?[a-z0-9][a-z0-9_-]{0,62}")  # `keyman store check` tries _…
 _NUMBERED = re.compile(r"keyman-(0|[1-9][0-9]*)")
 
 
@@ -47,6 +51,7 @@ class _Held:
 
     ours: bool | None  #: None: there is none yet
     versions: dict[str, list[str]]  #: id → labels
+    tags: dict[str, str] = field(default_factory=dict)
 
     def having(self, label: str) -> list[str]:
         return [version for version, labels in self.versions.items() if label in labels]
@@ -76,6 +81,7 @@ class AwsSecretsManager:
         self._aws = SecretsManager(account, f"{prefix}*")
         self._prefix, self._installation = prefix, installation
         self._kms_key_id, self._read_only = kms_key_id, read_only
+        self._not_others: set[str] = set()  # no tag gives these to another credential
         # Not the installation: that is the key of the digests that everybody sees at AWS.
         self._owner = hashlib.sha256(f"keyman owner {installation}".encode()).hexdigest()[:32]
 
@@ -107,6 +113,8 @@ class AwsSecretsManager:
     def get(self, name: str, number: int) -> Secret | None:
         version, value = self._read(name, f"keyman-{number}")
         if version and version == self._version(name, number, value):
+            if self._is_others(name):
+                return None
             return Secret("" if value == EMPTY else value)
         if version and self._known(name).ours:
             raise SecretDamaged(f"keyman-{number} of {self._id(name)} is not what keyman put there")
@@ -144,6 +152,20 @@ class AwsSecretsManager:
         held = self._known(name)
         numbers = held.numbers(CURRENT)
         return numbers[0] if len(numbers) == len(held.having(CURRENT)) == 1 else None
+
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        number = self.pointed(name)
+        if number is None:
+            return None
+        value = self._read(name, CURRENT)[1]
+        return number, Secret("" if value == EMPTY else value)
+
+    def place(self, name: str, number: int) -> str | None:
+        try:
+            arn = self._ask("describe_secret", name).get("ARN")
+        except Absent:
+            return None
+        return str(arn) if arn else None
 
     def close(self) -> None:
         self._aws.close()
@@ -191,11 +213,12 @@ class AwsSecretsManager:
                 Description="Kept by keyman. Applications read AWSCURRENT.",
                 ClientRequestToken=self._placeholder(name),
                 SecretString=PLACEHOLDER,
-                Tags=[{"Key": "keyman", "Value": self._owner}],
+                Tags=[{"Key": OWNER, "Value": self._owner}, {"Key": NAME, "Value": name}],
                 **more,
             )
+            self._not_others.add(name)
         except Exists:
-            self._changeable(name)  # somebody was faster: was it one of ours?
+            self._changeable(name)  # somebody was faster: was it for this credential?
 
     def _keep_placeholder(self, name: str, held: _Held) -> None:
         """By a label of its own: without any, AWS clears it away."""
@@ -229,10 +252,17 @@ class AwsSecretsManager:
         if found.get("DeletedDate"):
             what = f"{self._id(name)} is about to be deleted at AWS"
             raise StoreFailed(what, hint=self._aws.how_to_restore(self._id(name)))
-        return _Held(self._is_ours(found), found.get("VersionIdsToStages") or {})
+        tags = _tags(found)
+        if tags.get(OWNER) == self._owner and NAME not in tags:
+            what = f"{self._id(name)} at AWS does not say which credential it is of"
+            raise StoreFailed(what, hint=self._aws.how_to_tag(self._id(name), NAME, name))
+        ours = tags.get(OWNER) == self._owner and tags[NAME] == name
+        if ours:
+            self._not_others.add(name)
+        return _Held(ours, found.get("VersionIdsToStages") or {}, tags)
 
     def _known(self, name: str) -> _Held:
-        """As if there were nothing if it is another installation's."""
+        """As if there were nothing if it is not this credential's, of this installation."""
         held = self._held(name)
         return held if held.ours else _Held(held.ours, {})
 
@@ -240,21 +270,39 @@ class AwsSecretsManager:
         self._refuse_if_read_only()
         held = self._held(name)
         if held.ours is False:
-            hint = f"give each its own prefix; what is this one's is tagged keyman={self._owner}"
-            raise StoreFailed(f"{self._id(name)} at AWS is not of this installation", hint=hint)
+            raise self._stranger(name, held.tags)
         return held
+
+    def _stranger(self, name: str, tags: dict[str, str]) -> StoreFailed:
+        if tags.get(OWNER) == self._owner:
+            return StoreFailed(
+                f"{self._id(name)} at AWS is another credential's: {tags[NAME]!a}",
+                hint="its store's `prefix` begins like this one's: change one of them",
+            )
+        return StoreFailed(
+            f"{self._id(name)} at AWS is not of this installation",
+            hint="give each its own prefix; what is this one's is tagged"
+            f" {OWNER}={self._owner} and {NAME}={name}",
+        )
+
+    def _is_others(self, name: str) -> bool:
+        """By a value alone it can't be told, if two stores' prefixes begin alike."""
+        if name not in self._not_others:
+            if _tags(self._ask("describe_secret", name)).get(NAME, name) != name:
+                return True
+            self._not_others.add(name)
+        return False
 
     def _names(self) -> Iterator[str]:
         """Of all our secrets. AWS may take five minutes to show a new one here."""
-        ours = [{"Key": "name", "Values": [self._prefix]}]
-        for page in self._aws.pages("list_secrets", f"{self._prefix}*", Filters=ours):
+        named = [{"Key": "name", "Values": [self._prefix]}]
+        for page in self._aws.pages("list_secrets", f"{self._prefix}*", Filters=named):
             for found in page["SecretList"]:
                 name = found["Name"].removeprefix(self._prefix)
-                if self._is_ours(found) and _NAME.fullmatch(name):
+                tags = _tags(found)
+                ours = tags.get(OWNER) == self._owner and tags.get(NAME, name) == name
+                if ours and _NAME.fullmatch(name):
                     yield name
-
-    def _is_ours(self, found: dict[str, Any]) -> bool:
-        return {"Key": "keyman", "Value": self._owner} in (found.get("Tags") or ())
 
     def _ask(self, operation: str, name: str, **said: Any) -> dict[str, Any]:
         return self._aws.ask(operation, self._id(name), SecretId=self._id(name), **said)
@@ -269,7 +317,8 @@ class AwsSecretsManager:
 
     def _version(self, name: str, number: int | None, value: str) -> str:
         """The id of the version that holds this. Must stay as it is: ids at AWS are compared."""
-        said = json.dumps([self._id(name), number, value]).encode()
+        # A placeholder's says whose it is: AWS takes a creation with a known id for a repetition.
+        said = json.dumps([self._id(name), name if number is None else number, value]).encode()
         digest = hmac.new(f"keyman {self._installation}".encode(), said, hashlib.sha256).digest()
         return str(uuid.UUID(bytes=digest[:16], version=5))
 
@@ -282,3 +331,7 @@ class AwsSecretsManager:
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise StoreFailed("the store at AWS was opened for reading only")
+
+
+def _tags(found: dict[str, Any]) -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in found.get("Tags") or ()}

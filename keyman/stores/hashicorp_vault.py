@@ -25,7 +25,7 @@ from keyman.vendors.vault_outcomes import NEEDED, Answer, Asked, Place, meaning
 from keyman.vendors.vault_sign_in import Auth, SignIn
 from keyman.vendors.vault_wire import Reach, received, session
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"_?[a-z0-9][a-z0-9_-]{0,62}")  # `keyman store check` tries _…
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -64,6 +64,8 @@ class HashicorpVault:
         return Secret(value)
 
     def drop(self, name: str, number: int) -> None:
+        if self.pointed(name) == number:  # forgotten is what direct readers don't get, either
+            self.point(name, None)
         self._erase(self._version(name, number), f"drop {name!a}/{number}")
 
     def list(self, name: str | None = None) -> list[tuple[str, int]]:
@@ -103,24 +105,42 @@ class HashicorpVault:
         number = document.get("version") if document else None
         return number if isinstance(number, int) else None
 
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        path, asked = self._path(name, "current"), Asked(f"see what {name} points to")
+        document = self._ours(self._kv.read(path, asked)) or {}
+        number, value = document.get("version"), document.get("value")
+        if not isinstance(number, int):
+            return None
+        return number, Secret(value if isinstance(value, str) else "")
+
+    def place(self, name: str, number: int) -> str | None:
+        """By the moment at which it was written: other clusters, mounts and paths have others."""
+        asked = Asked(f"see when {name!a}/{number} was written")
+        found = self._kv.read(self._version(name, number), asked)
+        return f"{found.revision} of {found.made}" if self._ours(found) else None
+
     def ready(self, name: str) -> None:
         """Raises StoreFailed if a put for that name would surely fail. Changes nothing."""
         asked = Asked(f"take in a secret of {name!a}")
         found = self._kv.read(self._path(name, "current"), asked)
         self._may_replace(found, asked)
         self._kv.check_engine(asked)
-        path = f"{self._place.mount}/data/{self._version(name, 1)}"
-        answer = self._kv.ask(asked, lambda: self._client.sys.get_capabilities([path]))
+        paths = {area: f"{self._place.mount}/{area}/{self._version(name, 1)}" for area in NEEDED}
+        answer = self._kv.ask(asked, lambda: self._client.sys.get_capabilities([*paths.values()]))
         if answer.status in (403, 404):
             return  # who may not ask what it may do may do it all the same
-        allowed = answer.member("data", path) or answer.member(path)
-        if answer.status != 200 or not isinstance(allowed, list):
-            raise meaning(asked, self._place, answer)
-        missing = [each for each in NEEDED["data"] if not {each, "root"} & set(allowed)]
+        for area, path in paths.items():
+            allowed = answer.member("data", path) or answer.member(path)
+            if answer.status != 200 or not isinstance(allowed, list):
+                raise meaning(asked, self._place, answer)
+            self._refuse_without(area, set(allowed), asked)
+
+    def _refuse_without(self, area: str, allowed: set[str], asked: Asked) -> None:
+        missing = [each for each in NEEDED[area] if not {each, "root"} & allowed]
         if missing:
             raise StoreFailed(
-                f"could not {asked.what}: keyman's token may not {', '.join(missing)} there",
-                hint=f"add to its policy: {self._place.line('data')}",
+                f"could not {asked.what}: keyman's token may not {', '.join(missing)} in {area}/",
+                hint=f"add to its policy: {self._place.line(area)}",
             )
 
     def close(self) -> None:
@@ -156,8 +176,9 @@ class HashicorpVault:
     def _may_replace(self, found: Found, asked: Asked) -> None:
         if found.document is not None and self._ours(found) is None:
             raise StoreFailed(
-                f"could not {asked.what}: the vault has one of another installation's there",
-                hint=f"give each its own `prefix`; this one says {self._place.prefix!r}",
+                f"could not {asked.what}: what the vault has there is not of this installation",
+                hint=f"delete it, if a person wrote it by hand; two installations need a `prefix`"
+                f" each, and this one says {self._place.prefix!r}",
             )
 
     def _erase(self, path: str, what: str) -> None:

@@ -7,6 +7,8 @@ repeated: an answer that got lost is found out by looking.
 
 Opening it asks nobody. It never cancels a deletion, never deletes a vault secret, and touches
 none that another installation has marked as its own, unless that keeps nothing there any more.
+A tag also says which credential's it is: with prefixes that begin alike, two stores of ours can
+mean the same one.
 """
 
 from __future__ import annotations
@@ -150,6 +152,19 @@ class OciVault:
             seen = self._reading(name)
             return seen.pointed if seen else None
 
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        with _translated():
+            seen = self._reading(name)
+            if seen is None or seen.pointed is None or seen.current is None:
+                return None
+            text = self._vaults.content(seen.secret.id, number=seen.current.number)
+            return seen.pointed, Secret("" if text == NOTHING_YET else text)
+
+    def place(self, name: str, number: int) -> str | None:
+        with _translated():
+            secret = self._find(name)
+            return secret.id if secret else None
+
     def close(self) -> None:
         self._vaults.close()
 
@@ -179,7 +194,7 @@ class OciVault:
         return secret.tags.get(OWNER) == self._installation
 
     def _fits(self, secret: SecretSeen) -> bool:
-        """Is it of this store, rather than of one of ours with another prefix?"""
+        """Is it of this store, if it is ours, rather than of one with another prefix?"""
         return NAME in secret.tags and secret.name == self._prefix + secret.tags[NAME]
 
     def _left_behind(self, secret: SecretSeen) -> bool:
@@ -203,7 +218,19 @@ class OciVault:
             raise StoreFailed(
                 f"oci-vault: the vault secret {secret.name} belongs to {owner}",
                 hint="give each installation a `prefix` of its own; if it is this one's, its"
-                f" freeform tag must be {OWNER}={self._installation}",
+                f" freeform tag must be {OWNER}={self._installation}, and {NAME} its credential",
+            )
+        if NAME not in secret.tags:
+            raise StoreFailed(
+                f"oci-vault: the vault secret {secret.name} does not say which credential it is of",
+                hint="if no other store of yours has a prefix that begins alike: its freeform tag"
+                f" must be {NAME}={secret.name.removeprefix(self._prefix)}",
+            )
+        if not self._fits(secret):
+            raise StoreFailed(
+                f"oci-vault: the vault secret {secret.name} is another credential's:"
+                f" {secret.tags[NAME]!a}",
+                hint="its store's `prefix` begins like this one's: change one of them",
             )
         if secret.state in _LEAVING:
             raise StoreFailed(
@@ -214,11 +241,17 @@ class OciVault:
         return secret
 
     def _reading(self, name: str) -> Seen | None:
-        """As a reader may see it: what is another installation's does not exist."""
+        """As a reader may see it: what is another's does not exist."""
         secret = self._find(name)
-        if secret is None or secret.tags.get(OWNER, self._installation) != self._installation:
+        if secret is None or self._another_s(secret):
             return None
         return self._changes.see(self._ours(secret))
+
+    def _another_s(self, secret: SecretSeen) -> bool:
+        """Does it say so: another installation's, or another credential's of this one?"""
+        if not self._is_ours(secret):
+            return OWNER in secret.tags
+        return NAME in secret.tags and not self._fits(secret)
 
     def _made(self, name: str, patience: Patience) -> SecretSeen:
         """A new vault secret. Its first version is current at once, so it must hold nothing."""

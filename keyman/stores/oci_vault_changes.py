@@ -200,6 +200,6 @@ def full(seen: Seen) -> StoreFailed:
     return StoreFailed(
         f"oci-vault: the vault secret {seen.secret.name} has {seen.active} versions, which is all"
         " that OCI allows, and none that could be deleted",
-        hint="delete versions that keyman did not make (their names do not begin with keyman-);"
-        " those pending deletion make room within a day",
+        hint="those pending deletion make room within a day; sooner, delete versions that keyman"
+        " did not make (their names do not begin with keyman-)",
     )

@@ -86,6 +86,9 @@ class OsKeyring:
         named = sorted(address for address in self._index() if name in (None, address[0]))
         return [address for address in named if self._read(_entry(*address)) is not None]
 
+    def place(self, name: str, number: int) -> str | None:
+        return f"{self._kind} {self._service}"
+
     def close(self) -> None:
         with _one_thread:
             vendor, self._vendor = self._vendor, None

@@ -59,3 +59,21 @@ class Pointing(Store, Protocol):
 
     def pointed(self, name: str) -> int | None:
         """Which version direct readers get; None if none."""
+
+
+@runtime_checkable
+class Showing(Pointing, Protocol):
+    """One that tells also what direct readers get, so that somebody's change of it is noticed."""
+
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        """What `pointed` says, and the secret itself. At most one call more than that."""
+
+
+@runtime_checkable
+class Placed(Store, Protocol):
+    """One that can tell whether another store, under another name, is the very same place."""
+
+    def place(self, name: str, number: int) -> str | None:
+        """Names what holds that secret: the same by whatever way it is reached, and nothing else
+        so. None if there is none. It is no secret itself.
+        """

@@ -41,9 +41,10 @@ except ImportError:  # no wheel for this platform
 
 APPLICATION = 0x6B6D7366  # tells this file from any other SQLite database
 BUSY_SECONDS = 10.0
+READ_ONLY = 8  # SQLITE_READONLY, whatever the reason
 ROOM = 256 * 1024  # bytes: the largest secret with its pages and their journal, several times over
 
-_PRAGMAS = {
+_PRAGMAS: dict[str, str | int] = {
     "journal_mode": "truncate",
     "synchronous": 2,  # FULL: a commit is on the disk before it is reported
     "secure_delete": 1,
@@ -72,6 +73,7 @@ class SealedFile:
     ) -> None:
         """Open the file, making it (mode 0600) if it is missing, unless `read_only`.
 
+        One that can't be written to for now is read all the same; each write tries again.
         Raises StoreFailed if the key (32 bytes) or the installation is not the file's.
         """
         if len(key) != KEY_BYTES:
@@ -82,28 +84,16 @@ class SealedFile:
             private_file.make(path)
         private_file.refuse_shared(path)
         with self._translated(), contextlib.ExitStack() as on_failure:
-            self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            self._db = self._connected()
             on_failure.callback(self._db.close)
-            self._set_up()
+            self._opened = self.place("", 0)
             self._master = self._unlock(key)
             on_failure.pop_all()
 
     def ready(self, name: str) -> None:
         """Writes something and takes it back: file, folder and disk must allow it."""
-        self._refuse_if_read_only()
-        with self._turn, self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute(f"PRAGMA user_version = {FORMAT}")  # begins SQLite's journal
-            finally:
-                if self._db.in_transaction:  # SQLite ends it by itself where the disk fails
-                    self._db.execute("ROLLBACK")
+        with self._transaction():  # which begins by writing
+            self._db.execute("ROLLBACK")
         if _free_bytes(self._path.parent) < self.room:
             raise StoreFailed(
                 f"there is no room left for another secret in {self._path}",
@@ -115,7 +105,6 @@ class SealedFile:
 
     def put_all(self, secrets: Sequence[Kept]) -> None:
         """Put them in one transaction: all are durable then, or none is there."""
-        self._refuse_if_read_only()
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO secrets (name, number, slot, data_key, sealed)"
@@ -155,6 +144,8 @@ class SealedFile:
 
     def drop_all(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Forget them in one transaction."""
+        # If they are gone, an earlier try may have failed at its last sync: what it did can be
+        # seen, and a power cut would undo it. This commit, which always writes, syncs that as well.
         with self._transaction():
             self._db.executemany(
                 "DELETE FROM secrets WHERE name = ? AND number = ?", list(addresses)
@@ -167,7 +158,13 @@ class SealedFile:
                 " WHERE :name IS NULL OR name = :name",
                 {"name": name},
             ).fetchall()
-        return sorted(rows)
+        # SQLite's word that a primary key has no NULL holds only for what SQLite wrote.
+        return sorted(row for row in rows if None not in row)
+
+    def place(self, name: str, number: int) -> str | None:
+        with private_file.translated(self._path, "examined"):
+            there = self._path.stat()
+        return f"{there.st_dev}:{there.st_ino}"
 
     # Other keys from outside.
 
@@ -179,7 +176,6 @@ class SealedFile:
 
     def admit(self, key: bytes) -> None:
         """From now on this key (32 bytes) opens the file as well."""
-        self._refuse_if_read_only()
         with self._transaction():
             self._grant(key)
 
@@ -189,7 +185,6 @@ class SealedFile:
 
         One transaction. Raises SecretDamaged, with nothing changed, if a secret can't be read.
         """
-        self._refuse_if_read_only()
         before = self._master
         with self._transaction(), contextlib.ExitStack() as on_failure:
             on_failure.callback(setattr, self, "_master", before)
@@ -227,21 +222,35 @@ class SealedFile:
         with self._turn:
             self._db.close()
 
-    def _refuse_if_read_only(self) -> None:
-        if self._read_only:
-            raise StoreFailed(f"{self._path} was opened for reading only")
+    def _connected(self) -> sqlite3.Connection:
+        made = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(made.close)
+            for name, value in _PRAGMAS.items():
+                _set(made, name, value)
+            if self._read_only:
+                made.execute("PRAGMA query_only = 1")
+            on_failure.pop_all()
+        return made
 
-    def _set_up(self) -> None:
-        for name, value in _PRAGMAS.items():
-            self._db.execute(f"PRAGMA {name} = {value}")
-            found = self._pragma(name)
-            if found != value:
+    def _reconnect(self) -> None:
+        with contextlib.ExitStack() as one_of_them:
+            made = self._connected()
+            one_of_them.callback(made.close)
+            if self.place("", 0) != self._opened:  # whose master key is another one, maybe
                 raise StoreFailed(
-                    f"SQLite keeps {name} at {found} where {value} is needed",
-                    hint="install pysqlite3, which brings a SQLite of its own",
+                    f"{self._path} is another file than the one that was opened",
+                    hint="restart keyman, which then reads what lies there now",
                 )
-        if self._read_only:
-            self._db.execute("PRAGMA query_only = 1")
+            one_of_them.pop_all()
+            one_of_them.callback(self._db.close)
+            self._db = made
 
     def _unlock(self, key: bytes) -> bytes:
         """The master key, after making sure that the file is ours and the key is its own."""
@@ -275,6 +284,7 @@ class SealedFile:
     def _begin(self, key: bytes) -> None:
         with self._transaction():
             if not self._empty():  # another process was faster
+                self._db.execute("ROLLBACK")
                 return
             for statement in _SCHEMA:
                 self._db.execute(statement)
@@ -294,8 +304,17 @@ class SealedFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        """One that has written already, so what it does meets no file that only can be read."""
+        if self._read_only:
+            raise StoreFailed(f"{self._path} was opened for reading only")
         with self._turn, self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._begin_to_write()
+            except sqlite3.Error as error:
+                if not _cannot_write(error):
+                    raise
+                self._reconnect()
+                self._begin_to_write()
             try:
                 yield
                 if self._db.in_transaction:
@@ -303,6 +322,15 @@ class SealedFile:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+
+    def _begin_to_write(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")  # which SQLite grants where it can only read, too
+        try:
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")  # begins SQLite's journal
+        except BaseException:
+            if self._db.in_transaction:  # SQLite ends it by itself where the disk fails
+                self._db.execute("ROLLBACK")
+            raise
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -326,6 +354,21 @@ class SealedFile:
     def _address(self, name: str, number: int, slot: str | None) -> tuple[bytes, ...]:
         place = b"" if slot is None else f"slot {slot}".encode()
         return (*self._house(), name.encode(), str(number).encode(), place)
+
+
+def _set(db: sqlite3.Connection, pragma: str, value: str | int) -> None:
+    db.execute(f"PRAGMA {pragma} = {value}")
+    found = db.execute(f"PRAGMA {pragma}").fetchone()[0]
+    if found != value:
+        raise StoreFailed(
+            f"SQLite keeps {pragma} at {found} where {value} is needed",
+            hint="install pysqlite3, which brings a SQLite of its own",
+        )
+
+
+def _cannot_write(error: sqlite3.Error) -> bool:
+    """What SQLite could not open for writing it reads for good, however well the disk is by now."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == READ_ONLY
 
 
 def _free_bytes(folder: Path) -> int:

@@ -1,9 +1,10 @@
 """AWS Secrets Manager's calls: how the account is entered, and what its refusals come to.
 
 Entered when it is first asked: credentials are looked for then and not earlier. Each call is tried
-once more at most, for what passes by itself. All that goes wrong is a StoreFailed that names the
-call, AWS's code for it and the next move. AWS's own words are looked at and never passed on: they
-might quote what was sent. Knows nothing of what the calls are for.
+once more at most, for what passes by itself, and is over after a time, whatever trickles in. All
+that goes wrong is a StoreFailed that names the call, AWS's code for it and the next move. AWS's own
+words are looked at and never passed on: they might quote what was sent. Knows nothing of what the
+calls are for.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3.session
 import botocore.session
@@ -21,8 +22,12 @@ from botocore import exceptions
 from botocore.config import Config
 
 from keyman.errors import StoreFailed
+from keyman.vendors.deadline import within
 
+T = TypeVar("T")
 DOCS = "docs/stores/aws.md"
+ENTERING_SECONDS = 10.0  # of the first call: to make a client, and to find credentials
+PAUSE_SECONDS = 1.0  # botocore's own before it tries again, at most
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 _STRANGER = {
@@ -57,6 +62,10 @@ class _SenselessAnswerError(Exception):
     """botocore takes an answer cut short, or a stranger's, for an empty one."""
 
 
+class _LateError(Exception):
+    """It is not over, and nobody waits for it any longer: it may have been done, or be done yet."""
+
+
 class Absent(StoreFailed):
     """There is no such secret, or no version of it with that label."""
 
@@ -72,10 +81,15 @@ class Account:
     region: str
     profile: str | None = None  #: None: as boto3 finds credentials
     endpoint: str | None = None  #: None: the region's
-    timeout: float = 10.0  #: seconds, of one attempt
+    timeout: float = 10.0  #: seconds, for a connection and for each part of an answer
     attempts: int = 2  #: at one call
     proxy: str | None = None
     ca_bundle: str | None = None  #: None: the authorities that botocore trusts
+
+    @property
+    def longest(self) -> float:
+        """Seconds, of one call with all its attempts; a socket's own timeout comes before that."""
+        return self.attempts * (self.timeout + PAUSE_SECONDS)
 
     def client(self) -> Any:
         """A client for Secrets Manager. Raises what botocore raises."""
@@ -119,13 +133,27 @@ class SecretsManager:
         if it is that.
         """
         with self._translated(operation, secret):
-            return _sensible(getattr(self._entered(), operation)(**said), "ARN")
+            return self._ended(
+                lambda: _sensible(getattr(self._entered(), operation)(**said), "ARN")
+            )
 
     def pages(self, operation: str, secret: str, **said: Any) -> Iterator[dict[str, Any]]:
         """The same, of an operation that answers in pages."""
-        with self._translated(operation, secret):
-            for page in self._entered().get_paginator(operation).paginate(**said):
-                yield _sensible(page, "SecretList")
+        pages: Iterator[dict[str, Any]] | None = None
+
+        def turn() -> dict[str, Any] | None:
+            nonlocal pages
+            if pages is None:
+                pages = iter(self._entered().get_paginator(operation).paginate(**said))
+            page = next(pages, None)
+            return None if page is None else _sensible(page, "SecretList")
+
+        while True:
+            with self._translated(operation, secret):
+                page = self._ended(turn)
+            if page is None:
+                return
+            yield page
 
     def close(self) -> None:
         """Leave; who asks again enters again."""
@@ -135,10 +163,27 @@ class SecretsManager:
             client.close()
 
     def _entered(self) -> Any:
+        if (there := self._client) is not None:
+            return there
+        made = self._account.client()  # whoever hangs in here holds up nobody else
         with self._turn:
             if self._client is None:
-                self._client = self._account.client()
-            return self._client
+                self._client = made
+            there = self._client
+        if there is not made:
+            made.close()
+        return there
+
+    def _ended(self, act: Callable[[], T]) -> T:
+        """What it returns or raises, if that is within a call's time; else _LateError."""
+        entering = 0.0 if self._client else ENTERING_SECONDS
+        seconds = self._account.longest + entering
+        outcome = within(seconds, lambda: _outcome(act))
+        if outcome is None:
+            raise _LateError(f"no whole answer within {seconds:g} s")
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome[0]
 
     @contextlib.contextmanager
     def _translated(self, operation: str, secret: str) -> Iterator[None]:
@@ -152,9 +197,9 @@ class SecretsManager:
             # Whatever else it was: only StoreFailed gets out, and none of the vendor's words.
             if isinstance(error, _NO_CREDENTIALS):
                 self.close()  # the next call looks for credentials again
-            raise StoreFailed(
-                what + type(error).__name__.lstrip("_"), hint=self._unanswered(error)
-            ) from None
+            late = isinstance(error, _LateError)
+            what += str(error) if late else type(error).__name__.lstrip("_")
+            raise StoreFailed(what, hint=self._unanswered(error)) from None
 
     def _refused(self, what: str, call: str, secret: str, answer: dict[str, Any]) -> StoreFailed:
         said = answer.get("Error", {})
@@ -197,16 +242,29 @@ class SecretsManager:
             f"--region {self._account.region}; else take the credential out of the configuration"
         )
 
+    def how_to_tag(self, secret: str, tag: str, value: str) -> str:
+        return (
+            "if no other store of yours has a prefix that begins alike: aws secretsmanager "
+            f"tag-resource --secret-id {secret} --region {self._account.region} --tags "
+            f"Key={tag},Value={value}"
+        )
+
     def _unanswered(self, error: Exception) -> str | None:
         if isinstance(error, _NO_CREDENTIALS):
             return (
                 "boto3 finds no credentials it can use: give the machine or pod a role, set "
                 f"AWS_* variables, or name a profile in the configuration ({DOCS})"
             )
-        no_answer = (exceptions.ConnectionError, exceptions.HTTPClientError, _SenselessAnswerError)
-        if isinstance(error, no_answer):
+        if isinstance(error, _NO_ANSWER):
             return "look at the network: region, endpoint, network.proxy and network.ca_bundle"
         return None
+
+
+def _outcome(act: Callable[[], T]) -> tuple[T] | Exception:
+    try:
+        return (act(),)
+    except Exception as error:  # noqa: BLE001 (in a thread of its own, whatever it was must come out)
+        return error
 
 
 def _sensible(answer: dict[str, Any], always: str) -> dict[str, Any]:
@@ -215,6 +273,12 @@ def _sensible(answer: dict[str, Any], always: str) -> dict[str, Any]:
     return answer
 
 
+_NO_ANSWER = (
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    _LateError,
+    _SenselessAnswerError,
+)
 _LATER_HINT = "nothing to do: keyman tries again by itself"
 _KMS_HINT = "allow kms:Decrypt and kms:GenerateDataKey on the key, which must be enabled"
 _STRANGER_HINT = f"AWS does not take these credentials: sign in anew, look at the clock ({DOCS})"

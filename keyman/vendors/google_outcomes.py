@@ -114,7 +114,8 @@ def _life(asked: Asked, answer: Answer, body: dict[str, Any]) -> float | None:
     if ends is None:
         return None
     if answer.date is None:
-        return (ends - answer.asked_at).total_seconds()
+        left = (ends - answer.asked_at).total_seconds()
+        return left if left <= LONGEST_LIFE_SECONDS else None
     # A moment by Google's clock: what is left of it by that clock counts by ours, but for the
     # fraction of a second that a date leaves out.
     left = (ends - answer.date).total_seconds() - 1

@@ -89,7 +89,8 @@ def shown(words: str) -> str:
     """Words of a service, shortened; nothing if they are a page rather than a sentence."""
     if "<" in words:
         return ""
-    return _MAYBE_SECRET.sub("···", " ".join(words.split())[:200].rstrip(" ."))
+    # Cut afterwards: what is left of a long word would look like none.
+    return _MAYBE_SECRET.sub("···", " ".join(words.split()))[:200].rstrip(" .")
 
 
 def next_move(asked: Asked, said: Refusal) -> str:

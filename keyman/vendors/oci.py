@@ -17,7 +17,7 @@ from keyman.clock import Clock
 from keyman.vendors.deadline import within
 from keyman.vendors.network import Network
 from keyman.vendors.oci_identity import Identity, use_network
-from keyman.vendors.oci_outcomes import Answer, Asked, meaning, no_answer
+from keyman.vendors.oci_outcomes import Answer, Asked, ahead, meaning, no_answer
 
 T = TypeVar("T")
 CONNECT_SECONDS, READ_SECONDS = 5.0, 20.0
@@ -28,7 +28,9 @@ _NEVER_SENT = {
     "ConnectTimeoutError",
     "SSLCertVerificationError",
 }
+_WAY_THERE = "compare `region`, `endpoint`, network.proxy and network.ca_bundle; keyman asks again"
 _WORDS = {
+    "ProxyError": "the proxy does not lead there",
     "NewConnectionError": "nobody answers there",
     "ConnectTimeout": "nobody answers there",
     "SSLCertVerificationError": "its certificate is not trusted",
@@ -59,6 +61,7 @@ class Service:
         self._permission, self._deadline = permission, deadline
         self._lock = threading.Lock()
         self._client: Any = None
+        self.ahead: float | None = None  #: seconds of our clock before OCI's, by its last answer
 
     def call(
         self,
@@ -149,13 +152,21 @@ class Service:
         try:
             response = send(client)
         except Exception as error:  # noqa: BLE001 (whatever the SDK raises, a call may be out)
+            self._compare_clocks(getattr(error, "headers", None))
             return translate(error, asked, self._clock)
+        self._compare_clocks(response.headers)
         try:
             return (read(response.data, response.headers),)
         except errors.Error as error:
             return error.with_traceback(None)  # its frames hold the reply
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return no_answer(f"OCI's answer when asked to {asked.what} makes no sense", asked)
+
+    def _compare_clocks(self, headers: Any) -> None:
+        """Answers carry the time of their other side; what is no header says nothing."""
+        date = headers.get("date") if isinstance(headers, Mapping) else None
+        if isinstance(date, str):
+            self.ahead = ahead(date, self._clock.now())
 
 
 def _unauthenticated(outcome: object) -> bool:
@@ -180,7 +191,8 @@ def translate(error: BaseException, asked: Asked, clock: Clock) -> errors.Provid
     other = "the line broke" if "RequestException" in causes else "it makes no sense"
     why = next((_WORDS[cause] for cause in causes if cause in _WORDS), other)
     sent = not _NEVER_SENT & set(causes)
-    return no_answer(f"no answer from OCI when asked to {asked.what}: {why}", asked, sent=sent)
+    what = f"no answer from OCI when asked to {asked.what}: {why}"
+    return no_answer(what, asked, sent=sent, hint=None if sent else _WAY_THERE)
 
 
 def _refused_to_send(error: BaseException) -> bool:

@@ -7,9 +7,11 @@ bodies and signatures to standard output. Nothing here is retried, and nobody is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from configparser import ConfigParser
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,10 @@ Signing = tuple[dict[str, Any], Any]
 """The SDK's config, and its signer."""
 Watched = dict[Path, object]
 """The files a signer was made from, and how each was then."""
+
+
+SIGNERS_KEPT = 16
+_SIGNERS: dict[bytes, Any] = {}
 
 
 class Auth(Protocol):
@@ -52,7 +58,7 @@ class SignIn:
 class Identity:
     """The signer of one profile or principal.
 
-    Parsing a key costs 40 ms and a principal's token a round trip, so it is kept for all calls.
+    Checking a key costs 40 ms and a principal's token a round trip, so it is kept for all calls.
     Files are looked at before every call: a profile that changed is read anew.
     """
 
@@ -109,19 +115,12 @@ class Identity:
 
     def _from_config_file(self, watched: Watched) -> Signing:
         from oci.config import validate_config
-        from oci.signer import Signer
 
         given = self._read_profile(watched)
         config = {name: given[name] for name in _OF_THE_PROFILE if given.get(name)}
         config["region"] = self._region or given.get("region")
         validate_config(config)
-        return config, Signer(
-            config["tenancy"],
-            config["user"],
-            config["fingerprint"],
-            private_key_file_location=str(_watch(config["key_file"], watched)),
-            pass_phrase=config.get("pass_phrase"),
-        )
+        return config, _api_key_signer(config, _watch(config["key_file"], watched).read_bytes())
 
     def _from_session_token(self, watched: Watched) -> Signing:
         from oci.auth.signers import SecurityTokenSigner
@@ -207,6 +206,25 @@ class Identity:
         )
         signer.requests_session.trust_env = False  # the proxymux is inside the cluster: no proxy
         return {"region": self._region}, signer
+
+
+def _api_key_signer(config: Mapping[str, Any], key: bytes) -> Any:
+    """The signer of this user with this key: one for all who sign alike, for a tenancy may have a
+    hundred credentials. It has no state; what it was made from is kept as a digest only.
+    """
+    from oci.signer import Signer
+
+    who = (config["tenancy"], config["user"], config["fingerprint"])
+    locked = config.get("pass_phrase")
+    parts = (*(part.encode() for part in (*who, locked or "")), key)
+    made_of = sha256(b"".join(sha256(part).digest() for part in parts)).digest()
+    signer = _SIGNERS.pop(made_of, None)
+    if signer is None:
+        signer = Signer(*who, None, pass_phrase=locked, private_key_content=key.strip())
+    _SIGNERS[made_of] = signer  # the last one used goes last
+    for oldest in list(_SIGNERS)[:-SIGNERS_KEPT]:
+        _SIGNERS.pop(oldest, None)
+    return signer
 
 
 def _watch(file: str | PathLike[str], watched: Watched) -> Path:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keyman import errors
+from keyman.core.inventory import There
 from keyman.core.model import KeySeen, SlotSeen, State
 
 SENSIBLE_YEARS = range(2000, 9000)
@@ -28,11 +29,20 @@ class Listed:
     name: str
     key: KeySeen
     tags: Mapping[str, str]
+    created_at: datetime | None = None
 
     @property
     def attempt(self) -> str | None:
         """The wish that made it, if keyman did."""
         return self.tags.get(ATTEMPT_TAG)
+
+    @property
+    def there(self) -> There:
+        """The key as one among others; its tag says `installation/credential` if keyman made it."""
+        maker, _, credential = self.tags.get(NAME_TAG, "").partition("/")
+        made_by = maker if maker and credential else None
+        made_for = credential if made_by else None
+        return There(self.key, self.name, None, made_by, made_for, self.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +52,20 @@ class Picture:
     key: KeySeen
     tags: dict[str, str]
     defined_tags: dict[str, Any] | None
+    compartment: str | None = None
 
     @property
     def active(self) -> list[str]:
         return [s.name for s in self.key.slots if s.name and s.state == State.ACTIVE]
 
 
+def is_id(handle: str) -> bool:
+    return _KEY_ID.fullmatch(handle) is not None
+
+
 def check_id(handle: str) -> None:
     """Refuse what is no OCID of an API key: an id becomes a part of the address that is called."""
-    if not _KEY_ID.fullmatch(handle):
+    if not is_id(handle):
         raise errors.Rejected(
             f"{handle[:80]!r} is no id of an API key",
             hint="api_key_id looks like ocid1.generativeaiapikey.oc1.us-chicago-1.…",
@@ -66,12 +81,14 @@ def about(data: Any, handle: str) -> dict[str, Any]:
 
 def picture(data: dict[str, Any], etag: str | None) -> Picture:
     tags = {str(name): str(value) for name, value in (data.get("freeformTags") or {}).items()}
-    return Picture(_key(data, tags, etag), tags, data.get("definedTags"))
+    compartment = optional_text(data.get("compartmentId"))
+    return Picture(_key(data, tags, etag), tags, data.get("definedTags"), compartment)
 
 
 def listed(data: dict[str, Any]) -> Listed:
     seen = picture(data, None)
-    return Listed(str(data.get("displayName") or ""), seen.key, seen.tags)
+    name, created_at = str(data.get("displayName") or ""), time(data.get("timeCreated"))
+    return Listed(name, seen.key, seen.tags, created_at)
 
 
 def _key(data: dict[str, Any], tags: dict[str, str], etag: str | None) -> KeySeen:

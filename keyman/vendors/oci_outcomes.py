@@ -86,8 +86,7 @@ class Answer:
 
     def skew(self, now: datetime) -> float:
         """How many seconds our clock is ahead of the service's; 0 if it doesn't tell."""
-        theirs = _time(self.headers.get("date"))
-        return (now - theirs).total_seconds() if theirs else 0.0
+        return ahead(self.headers.get("date"), now) or 0.0
 
     def sentence(self, asked: Asked) -> str:
         """`OCI refused to renew key-two: 409 IncorrectState (words), request A1B2`."""
@@ -95,6 +94,12 @@ class Answer:
         request = self.headers.get("opc-request-id", "")
         by = f", request {request}" if _REQUEST_ID.fullmatch(request) else ""
         return f"OCI refused to {asked.what}: {self.name}{said}{by}"
+
+
+def ahead(date: str | None, now: datetime) -> float | None:
+    """How many seconds `now` is ahead of a Date header; None if that is none."""
+    theirs = _time(date)
+    return (now - theirs).total_seconds() if theirs else None
 
 
 def meaning(asked: Asked, answer: Answer, now: datetime) -> errors.ProviderFailed:
@@ -163,8 +168,8 @@ def _words(answer: Answer) -> str:
     """The service's own words, shortened; nothing if it is a page rather than a sentence."""
     if answer.code is None or not answer.message or "<" in answer.message:
         return ""
-    text = " ".join(answer.message.split())[:160].rstrip(".")
-    return _MAYBE_SECRET.sub("···", text)
+    # Cut afterwards: what is left of a long word would look like none.
+    return _MAYBE_SECRET.sub("···", " ".join(answer.message.split()))[:160].rstrip(".")
 
 
 def _time(text: str | None) -> datetime | None:

@@ -31,10 +31,13 @@ NO_PERMISSION = ("notauthorized", "authorization failed")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one request was answered: the status (None: no answer) and the words, if it is JSON."""
+    """What one request was answered: the status (None: no answer, and why) and the words, if it is
+    JSON.
+    """
 
     status: int | None
     said: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ class Probe:
 
     def verdict(self, secret: Secret) -> Verdict:
         """What the endpoint says of the secret; SILENT for anything that proves nothing."""
-        with self._client() as client:
+        client = self._client()
+        if isinstance(client, Seen):
+            return Verdict.SILENT
+        with client:
             known = self._known()
             if known is None:
                 return self._calibrate(client, secret)
@@ -68,6 +74,16 @@ class Probe:
                 # An answer of a new kind: the endpoint may have changed what it looks at first.
                 return self._calibrate(client, secret)
             return meaning(seen)
+
+    def to_a_stranger(self) -> Seen:
+        """What somebody with a made-up secret is answered. Where inference is, that is a 401, or a
+        complaint about the request from an endpoint that looks at that first.
+        """
+        client = self._client()
+        if isinstance(client, Seen):
+            return client
+        with client:
+            return self._ask(client, {}, _made_up(Secret("")))
 
     def _known(self) -> _Calibrated | None:
         known = self._calibrated
@@ -89,7 +105,7 @@ class Probe:
 
     def _ask(self, client: httpx2.Client, body: Mapping[str, Any], secret: Secret) -> Seen:
         seen = within(DEADLINE_SECONDS, lambda: self._post(client, body, secret))
-        return seen or Seen(None)
+        return seen or Seen(None, why="it took too long")
 
     def _post(self, client: httpx2.Client, body: Mapping[str, Any], secret: Secret) -> Seen:
         import httpx2
@@ -98,10 +114,17 @@ class Probe:
         try:
             with client.stream("POST", self._url, json=dict(body), headers=headers) as reply:
                 return Seen(reply.status_code, _words(_beginning(reply)))
-        except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError, ValueError, OSError):
-            return Seen(None)
+        except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError, ValueError, OSError) as error:
+            return Seen(None, why=_why(error))
 
-    def _client(self) -> httpx2.Client:
+    def _client(self) -> httpx2.Client | Seen:
+        """None can be had where proxy or CA bundle are of no use."""
+        try:
+            return self._made_client()
+        except (OSError, ValueError) as error:
+            return Seen(None, why=f"the line can't be set up ({type(error).__name__})")
+
+    def _made_client(self) -> httpx2.Client:
         import httpx2
 
         # A client for each verdict: a connection of its own is more likely to meet another of
@@ -139,6 +162,20 @@ def meaning(seen: Seen) -> Verdict:
     # between; and who is throttled (429) has not been looked at yet.
     known = 200 <= status < 300 or (status in (400, 404, 422) and said is not None)
     return Verdict.ACCEPTED if known else Verdict.SILENT
+
+
+def _why(error: Exception) -> str:
+    import httpx2
+
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted"
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return "nobody answers there"
+    if isinstance(error, httpx2.ProxyError):
+        return "the proxy does not lead there"
+    if isinstance(error, httpx2.TimeoutException):
+        return "it did not answer in time"
+    return "the line broke"
 
 
 def _beginning(reply: httpx2.Response) -> bytes:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keyman import errors
+from keyman.core.inventory import There
 from keyman.core.model import KeySeen, Secret, SlotSeen, Spec, State, Version
 
 INSTALLATION_DIGITS = 12
@@ -67,6 +68,13 @@ class Listed:
     @property
     def intent(self) -> Intent | None:
         return Intent.read(self.name)
+
+    def there(self, now: datetime) -> There:
+        """The key as one among others."""
+        intent = self.intent
+        made_by, made_for = (intent.installation, intent.credential) if intent else (None, None)
+        seen = self.seen(now)
+        return There(seen, self.name, self.owner, made_by, made_for, self.created_at)
 
     def seen(self, now: datetime) -> KeySeen:
         """As the core sees it: a key without slots is one place of its own."""

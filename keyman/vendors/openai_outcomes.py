@@ -132,8 +132,8 @@ class Answer:
             return f"missing scopes: {self.missing_scopes}"
         if self.status == 401 or not self.message or "<" in self.message:
             return ""
-        text = " ".join(self.message.split())[:160].rstrip(".")
-        return _MAYBE_SECRET.sub("···", text)
+        # Cut afterwards: what is left of a long word would look like none.
+        return _MAYBE_SECRET.sub("···", " ".join(self.message.split()))[:160].rstrip(".")
 
 
 def meaning(asked: Asked, answer: Answer) -> errors.ProviderFailed:

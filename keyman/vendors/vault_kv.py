@@ -26,6 +26,7 @@ class Found:
 
     document: Document | None = field(default=None, repr=False)
     revision: int = 0  #: Vault's own count of the writes, which check-and-set compares
+    made: str = ""  #: when that one was, by Vault's clock, to the nanosecond
 
 
 class Kv:
@@ -45,7 +46,7 @@ class Kv:
             return Found(None, revision)
         if answer.status != 200 or not isinstance(document, dict) or revision < 1:
             raise meaning(asked, self._place, answer)
-        return Found(document, revision)
+        return Found(document, revision, str(answer.member("data", "metadata", "created_time")))
 
     def write(
         self,
@@ -145,9 +146,9 @@ class Kv:
             )
 
     def ask(self, asked: Asked, act: Callable[[], Answer]) -> Answer:
-        """One call; a second one if the token was refused and there is another one."""
+        """One call; a second one if the token had ended and there is another one."""
         token = self._sign_in.enter()
         answer = asking(asked, self._place, act)
-        if answer.status == 403 and self._sign_in.again(token):
+        if answer.status == 403 and self._sign_in.again(token, answer):
             answer = asking(asked, self._place, act)
         return answer

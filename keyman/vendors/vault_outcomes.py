@@ -19,9 +19,10 @@ from typing import Any
 
 from keyman.errors import StoreFailed
 
+ENDED = "invalid token"
 PHRASES = {
     "vault is sealed": "unseal it: `vault operator unseal`",
-    "invalid token": "keyman's token has ended or was revoked: give it another one, best by"
+    ENDED: "keyman's token has ended or was revoked: give it another one, best by"
     " `auth: {kind: approle}` or kubernetes, which sign in again by themselves",
     "permission denied": "",
     "no handler for route": "",

@@ -2,7 +2,9 @@
 
 Nothing is asked before the first call needs it. A token with a lease is renewed after two thirds of
 it, or another one is fetched; while that fails, the old one serves until its end. What is read from
-files is read anew at each sign-in. It sees the vendor's client only as what makes calls.
+files is read anew at each sign-in. A refusal leads to another sign-in only if it is the token that
+was refused: each one costs a token, and maybe a secret id that serves once. It sees the vendor's
+client only as what makes calls.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from typing import Any
 from keyman.clock import Clock
 from keyman.core.model import Secret
 from keyman.errors import StoreFailed
-from keyman.vendors.vault_outcomes import Answer, Asked, Place, asking, meaning
+from keyman.vendors.vault_outcomes import ENDED, Answer, Asked, Place, asking, meaning
 
 USUAL_MOUNT = {"approle": "approle", "kubernetes": "kubernetes"}
 LONGEST_TOKEN = 8192
+_LOOK = Asked("look at keyman's token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Grant:
     due: float = float("inf")  #: when to renew it
     ends: float = float("inf")
     renewable: bool = False
+    blind: bool = False  #: may not look at itself: refused, it may have ended or lack a permission
 
     @classmethod
     def begun(cls, token: str, seconds: Any, now: float, *, renewable: Any) -> Grant:
@@ -74,14 +78,48 @@ class SignIn:
                 return self._prolong(self._grant)
             return self._grant.token
 
-    def again(self, refused: str) -> bool:
-        """Whether there is another token than the refused one; fetches it. Raises StoreFailed."""
+    def again(self, refused: str, answer: Answer) -> bool:
+        """Whether there is another token than the refused one; fetched if that one has ended.
+        Raises StoreFailed if it surely has, and none is to be had.
+        """
         with self._lock:
-            if self._grant is None or self._grant.token == refused:
-                if self._auth.token is not None:
-                    return False
-                self._use(self._log_in())
+            grant = self._grant
+            assert grant is not None, "a token was refused"
+            if grant.token == refused and self._auth.token is None:
+                self._replace(grant, answer)
             return self._grant is not None and self._grant.token != refused
+
+    def _replace(self, grant: Grant, answer: Answer) -> None:
+        ended = self._ended(grant, answer)
+        if ended is False:
+            return
+        try:
+            fresh = self._log_in()
+        except StoreFailed:
+            if ended:
+                raise
+            # Maybe it lives: the refused call then says more. One try for each lease is enough.
+            self._use(replace(grant, blind=True))
+            return
+        self._use(fresh)
+        if ended is None and self._ended(fresh, answer) is None:
+            self._use(replace(fresh, blind=True))
+
+    def _ended(self, grant: Grant, answer: Answer) -> bool | None:
+        """Was the token refused, rather than what was asked with it? None: nobody can tell."""
+        if answer.phrase == ENDED:
+            return True
+        if self._auth.kind == "token":  # in a file: looking there once more costs nothing
+            return None
+        if grant.blind:
+            return False
+        try:
+            look = self._looked()
+        except StoreFailed:  # it is the refused call that is to be told of
+            return False
+        if look.status != 403:
+            return False
+        return True if look.phrase == ENDED else None
 
     def _use(self, grant: Grant) -> str:
         self._grant = grant
@@ -141,16 +179,18 @@ class SignIn:
         }[self._auth.kind]
         return StoreFailed(failure.message, hint=f"{hint}; the method must be at `auth/{mount}`")
 
+    def _looked(self) -> Answer:
+        return asking(_LOOK, self._place, self._client.auth.token.lookup_self)
+
     def _given(self) -> Grant:
         """The token that was given; its lease, if it may ask for that."""
         auth, now = self._auth, self._clock.boot()
         raw = auth.token.reveal() if auth.token else _read(auth.token_file)
         token = _sendable(raw, str(auth.token_file or "auth.token"))
         self._client.token = token
-        asked = Asked("look at keyman's token")
-        answer = asking(asked, self._place, self._client.auth.token.lookup_self)
+        answer = self._looked()
         if answer.status not in (200, 403):  # whether it is good, the call it is for will tell
-            raise meaning(asked, self._place, answer)
+            raise meaning(_LOOK, self._place, answer)
         told = {name: answer.member("data", name) for name in ("ttl", "renewable")}
         return Grant.begun(token, told["ttl"], now, renewable=told["renewable"])
 

@@ -23,6 +23,15 @@ from keyman.vendors.vault_outcomes import Answer, NoAnswerError
 BODY_BYTES = 1_048_576
 IDLE_SECONDS = 20.0
 REACH = "is it running, and is `address` right? `network.proxy` applies to it as well"
+NO_TLS = "does that port speak TLS? `address` may name the wrong one, or http:// on this machine"
+UNTRUSTED = "name the authority that signed the vault's certificate: `ca_bundle`"
+NO_BUNDLE = "`ca_bundle` must be a file of certificates (PEM)"
+OTHER_NAME = (
+    "let `address` name the vault as its certificate does, or have one issued for that name"
+    " (`subjectAltName`); another `ca_bundle` changes nothing"
+)
+OTHER_TIME = "have another certificate issued for the vault; look at this machine's clock"
+_OTHER_NAME, _OTHER_TIME = {62, 64}, {9, 10}  # OpenSSL's X509_V_ERR_…
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,8 @@ def _object(body: bytes) -> dict[str, Any] | None:
 def _meaning(error: Exception, seconds: float) -> NoAnswerError:
     name = type(error).__name__
     if isinstance(error, requests.exceptions.SSLError):
-        hint = "name the authority that signed the vault's certificate: `ca_bundle`"
-        return NoAnswerError("nothing: its certificate is not trusted", hint=hint, lost=False)
+        detail, hint = _untrusted(error)
+        return NoAnswerError(detail, hint=hint, lost=False)
     if isinstance(error, requests.exceptions.ProxyError):
         return NoAnswerError("nothing: the proxy failed", hint=REACH, lost=False)
     if isinstance(error, requests.exceptions.ConnectTimeout) or _unreached(error):
@@ -104,9 +113,30 @@ def _meaning(error: Exception, seconds: float) -> NoAnswerError:
     if isinstance(error, requests.ConnectionError | urllib3.exceptions.HTTPError):
         return NoAnswerError(f"nothing: the line broke ({name})", hint=REACH, lost=True)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        hint = "`ca_bundle` must be a file of certificates (PEM)"
-        return NoAnswerError(f"nothing: a call cannot be made ({name})", hint=hint, lost=False)
+        detail = f"nothing: a call cannot be made ({name})"
+        return NoAnswerError(detail, hint=NO_BUNDLE, lost=False)
     return NoAnswerError(f"nothing: a call cannot be made ({name})", hint=REACH, lost=True)
+
+
+def _untrusted(error: Exception) -> tuple[str, str]:
+    """What TLS came to, and the next move."""
+    code, words = _beneath(error), str(error).upper()
+    if code in _OTHER_NAME:
+        return "nothing: its certificate is for other names than that", OTHER_NAME
+    if code in _OTHER_TIME:
+        return "nothing: its certificate has ended, or has not begun", OTHER_TIME
+    if "NO_CERTIFICATE_OR_CRL_FOUND" in words or "PEM LIB" in words:
+        return "nothing: no certificate can be read in `ca_bundle`", NO_BUNDLE
+    if "CERTIFICATE" in words:
+        return "nothing: its certificate is not trusted", UNTRUSTED
+    return "nothing that is TLS", NO_TLS
+
+
+def _beneath(error: object) -> int:
+    """OpenSSL's own code for a certificate, below what the libraries put around it; else 0."""
+    while isinstance(error, Exception) and not isinstance(error, ssl.SSLCertVerificationError):
+        error = getattr(error, "reason", None) or next(iter(error.args), None)
+    return error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else 0
 
 
 def _unreached(error: Exception) -> bool:
