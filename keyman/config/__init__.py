@@ -13,10 +13,12 @@ wording        what is wrong with a shape, in our words
 loading        all of the above in order
 settings       what the rest of keyman sees
 store_settings the same, of stores
+notify_settings and of those who are told
 places         where configuration and state lie, and whose they must be
 """
 
 from keyman.config.loading import load
+from keyman.config.notify_settings import NotifyTarget, Told
 from keyman.config.places import find_config, find_home, prepare_home
 from keyman.config.settings import (
     AgentSettings,
@@ -51,6 +53,7 @@ __all__ = [
     "Listen",
     "LogSettings",
     "NetworkSettings",
+    "NotifyTarget",
     "OciAuth",
     "OciGenaiOptions",
     "OciVerify",
@@ -63,6 +66,7 @@ __all__ = [
     "StoreKey",
     "StoreSettings",
     "TlsFiles",
+    "Told",
     "find_config",
     "find_home",
     "load",

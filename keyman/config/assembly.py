@@ -2,20 +2,25 @@
 against each other. What concerns one credential alone lies with its kind, in `kinds/`.
 
 What is wrong is listed beside what was built, as (path of keys, text); then the caller throws
-away what was built. Reads no file.
+away what was built. Reads no file, but follows links to see whether two paths are one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from keyman.config import places, values
+from keyman.config.notify_settings import NotifyTarget
 from keyman.config.places import Anchor
-from keyman.config.schema import AgentSection, CredentialSection, FileShape
+from keyman.config.schema import AgentSection, CredentialSection, FileShape, NotifySection
 from keyman.config.settings import (
     AgentSettings,
     CredentialSettings,
@@ -29,7 +34,16 @@ from keyman.config.settings import (
     StaticOptions,
     TlsFiles,
 )
-from keyman.config.store_settings import StoreSettings
+from keyman.config.store_settings import (
+    AwsSecretsManager,
+    HashicorpVault,
+    Keyring,
+    Memory,
+    OciVault,
+    SealedFile,
+    StorePlace,
+    StoreSettings,
+)
 from keyman.core.policy import Policy, Retry
 
 SOCKET_LIMIT = 100  # bytes; the kernel's own limit is 104 or 108
@@ -47,6 +61,7 @@ def settings(
 ) -> tuple[Settings, Said]:
     database, said = _database(shape.database, anchor)
     agent, more = _agent(shape.agent, anchor)
+    targets, unclear = notified(shape.notify)
     bundle = shape.network.ca_bundle
     built = Settings(
         home=anchor.home,
@@ -57,9 +72,71 @@ def settings(
         network=NetworkSettings(shape.network.proxy, anchor.path(bundle) if bundle else None),
         log=LogSettings(shape.log.level, shape.log.format),
         defaults=default_policy(shape),
+        notify=targets,
         credentials=MappingProxyType(dict(credentials)),
     )
-    return built, said + more
+    return built, said + more + unclear
+
+
+def notified(sections: Sequence[NotifySection]) -> tuple[tuple[NotifyTarget, ...], Said]:
+    """Who is told. One without a name is called by its kind of address and a digest of where that
+    leads; several alike are numbered. What one was told is remembered under its name, so that does
+    not depend on the order of the list.
+    """
+    given = [one.name for one in sections if one.name]
+    twice = {name for name in given if given.count(name) > 1}
+    said: Said = [(("notify",), f"two are called {name}") for name in sorted(twice)]
+    taken, names = set(given), {}
+    for place in sorted(range(len(sections)), key=lambda place: _in_order(sections[place])):
+        one = sections[place]
+        names[place] = one.name or _free_name(one.url.reveal(), taken)
+        taken.add(names[place])
+    targets = [
+        NotifyTarget(names[place], one.url, one.events, one.credentials)
+        for place, one in enumerate(sections)
+    ]
+    return tuple(targets), said
+
+
+def _in_order(one: NotifySection) -> tuple[str, Sequence[str], Sequence[str]]:
+    return one.url.reveal(), one.events, one.credentials
+
+
+def _free_name(url: str, taken: Collection[str]) -> str:
+    kind, _, rest = url.partition("://")
+    name = re.sub(r"[^a-z0-9]", "-", kind.lower())
+    if host := _host(rest):
+        name += f"-{sha256(f'keyman notify {name} {host}'.encode()).hexdigest()[:6]}"
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
+
+
+def _host(rest: str) -> str:
+    """Host and port of an address; nothing, where something else may stand in their place.
+
+    Names are seen by many, and whoever knows all of a digest's text but a password can try
+    passwords until one fits: nothing that could be secret may go into it. Some kinds of address
+    have a key or a topic where others have a host.
+    """
+    before, _, after = rest.partition("?")[0].rpartition("@")
+    host = after.partition("/")[0].lower()
+    return host if "/" not in before and _HOST.fullmatch(host) else ""
+
+
+_HOST = re.compile(
+    r"(localhost|\[[0-9a-f:.]+\]|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d{1,5})?|[a-z0-9-]+:\d{1,5}"
+)
+
+
+def told_of(targets: Iterable[NotifyTarget], names: Collection[str]) -> Said:
+    """Credentials that somebody is to be told of and that are not in the file."""
+    said: Said = []
+    for target in targets:
+        for unknown in sorted(set(target.credentials) - set(names)):
+            near = get_close_matches(unknown, list(names), n=1)
+            text = f"{target.name}: no credential is called {unknown}"
+            said.append((("notify",), text + (f" (did you mean {near[0]}?)" if near else "")))
+    return said
 
 
 def _database(written: str, anchor: Anchor) -> tuple[str, Said]:
@@ -156,6 +233,41 @@ def resting(credentials: Mapping[str, CredentialSettings], names: Collection[str
             text = "names the store itself: a mirror is another place"
             said.append((("credentials", one.name, "mirrors"), text))
     return said
+
+
+def one_place(stores: Mapping[str, StoreSettings]) -> Said:
+    """Stores that are one under two names: what is dropped from the one is gone from the other."""
+    said: Said = []
+    known: dict[tuple[object, ...], str] = {}
+    for one in stores.values():
+        whereabouts = _whereabouts(one.place)
+        if whereabouts is None:
+            continue
+        if (other := known.setdefault(whereabouts, one.name)) != one.name:
+            text = f"is the very place that {other} is: one store can't have two names"
+            said.append((("stores", one.name), text))
+    return said
+
+
+def _whereabouts(place: StorePlace) -> tuple[object, ...] | None:
+    """The same for what is surely one place; None for what is never another's."""
+    match place:
+        case SealedFile():
+            return "file", place.path.resolve()
+        case Keyring():
+            return "keyring", place.backend, place.service
+        case HashicorpVault():
+            at = urlsplit(place.address)
+            port = at.port or (443 if at.scheme == "https" else 80)
+            inside = (place.namespace or "", place.mount, place.prefix)
+            return "vault", at.hostname, port, *(part.strip("/") for part in inside)
+        case OciVault():
+            return "oci-vault", place.vault_id, place.prefix
+        case AwsSecretsManager():
+            account = place.profile, place.region, place.endpoint
+            return "aws", *account, place.prefix
+        case Memory():
+            return None
 
 
 def references(credentials: Mapping[str, CredentialSettings], names: Collection[str]) -> Said:

@@ -39,7 +39,20 @@ def load(path: Path | None, *, home: Path, environ: Mapping[str, str]) -> Settin
 
     Raises ConfigError with every mistake in `problems`, each `file:LINE: key: what is wrong`.
     """
-    document = _document(path)
+    return _judged(_document(path), path, home, environ)
+
+
+def judge(text: str, path: Path, *, home: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings that such a text would be as the file at that path, which need not be there.
+
+    Raises ConfigError as `load` does.
+    """
+    return _judged(places.Document(text, open_to_others=False), path, home, environ)
+
+
+def _judged(
+    document: places.Document, path: Path | None, home: Path, environ: Mapping[str, str]
+) -> Settings:
     source = shown(path.name) if path else "defaults"
     top, problems = _tree(document.text, source, path)
     folder = path.absolute().parent if path else home
@@ -87,6 +100,8 @@ def _secret(top: Node, path: Keys) -> bool:
     """Whether what stands there is one. The `token` of other sections is a path or an address."""
     if path[-2:] == ("auth", "token"):
         return top.nearest((*path[:-2], "kind")).value == "vault"
+    if path[:1] == ("notify",) and path[-1] == "url":
+        return True
     return bool(path) and path[-1] in SECRET_KEYS
 
 
@@ -135,6 +150,7 @@ class _Reading:
             for path, text in assembly.strangers(credentials, shape.agent.allow_uids):
                 self.say(path, text)
         settings, said = assembly.settings(shape, stores, credentials, anchor, source)
+        said += assembly.told_of(settings.notify, dict(listed))
         for path, text in said:
             if path[0] not in broken:
                 self.say(path, text)
@@ -164,6 +180,8 @@ class _Reading:
                 self.say(path, text)
             elif made := self.store(name, path, entry, anchor):
                 found[name] = made
+        for keys, text in assembly.one_place(found):
+            self.say(keys, text)
         return found
 
     def store(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,25 +73,45 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
 
 
 def usual_config() -> Path:
-    """Where the configuration is expected when nobody names another file."""
-    return platformdirs.user_config_path("keyman", appauthor=False) / "config.yaml"
+    """Where the configuration is expected when nobody names another file.
+
+    Raises ConfigError for a user of whom the system knows no home.
+    """
+    return _usual(platformdirs.user_config_path) / "config.yaml"
+
+
+def _usual(folder: Callable[..., Path]) -> Path:
+    try:
+        found = folder("keyman", appauthor=False)
+    except RuntimeError:
+        found = Path("~")
+    if not found.is_absolute():
+        raise ConfigError(
+            "nobody knows where files of this user belong: there is no HOME",
+            hint="export HOME; or set KEYMAN_CONFIG (a file) and KEYMAN_HOME (a folder)",
+        )
+    return found
 
 
 def where_to_write(source: Path | None) -> str:
     """For hints: the file that holds the configuration, or should, and how to see every key."""
-    where = f"is {source}" if source else f"is expected at {usual_config()}"
+    first = "`keyman init` writes a first one"
+    where = f"is {source}" if source else f"is expected at {usual_config()}; {first}"
+    every_key = f"every key with its default: cat {shlex.quote(str(example_file()))}"
+    return f"the configuration {where}; {every_key}"
+
+
+def example_file() -> Path:
+    """The file that shows every key: in an installed package, or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed, checkout = package / "_config.example.yaml", package.parent / "config.example.yaml"
-    example = installed if installed.is_file() else checkout
-    return f"the configuration {where}; every key with its default: cat {shlex.quote(str(example))}"
+    return installed if installed.is_file() else checkout
 
 
 def find_home(environ: Mapping[str, str]) -> Path:
     """The folder of keyman's state: KEYMAN_HOME, else the platform's data folder."""
     named = environ.get("KEYMAN_HOME")
-    return _absolute(
-        Path(named) if named else platformdirs.user_data_path("keyman", appauthor=False)
-    )
+    return _absolute(Path(named) if named else _usual(platformdirs.user_data_path))
 
 
 def prepare_home(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from keyman.config import values
+from keyman.config.notify_settings import USUAL, Told
 from keyman.config.places import Anchor
 from keyman.config.settings import Options
 from keyman.config.store_settings import DEFAULT, StorePlace
@@ -145,6 +146,24 @@ class LogSection(Section):
     format: Literal["text", "json"] = "text"
 
 
+class NotifySection(Section):
+    """One that is told. Its address is a secret."""
+
+    url: Annotated[Secret, scalar(values.notify_url)]
+    name: Annotated[str, scalar(values.target)] | None = None
+    events: Annotated[tuple[Told, ...], AfterValidator(distinct)] = USUAL
+    credentials: Annotated[
+        tuple[Annotated[str, scalar(values.name)], ...], AfterValidator(distinct)
+    ] = ()
+
+
+def _none_is_empty(raw: Any) -> Any:
+    return () if raw is None else raw
+
+
+Notified = Annotated[tuple[NotifySection, ...], BeforeValidator(_none_is_empty)]
+
+
 class PolicySection(Section):
     """Only the keys that are written count; the rest comes from the next wider policy."""
 
@@ -231,5 +250,5 @@ class FileShape(Section):
     network: NetworkSection = NetworkSection()
     log: LogSection = LogSection()
     defaults: DefaultsSection = DefaultsSection()
-    notify: Annotated[Any, BeforeValidator(_later)] = None
+    notify: Notified = ()
     credentials: Any = None

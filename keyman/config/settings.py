@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict
 
+from keyman.config.notify_settings import NotifyTarget
 from keyman.config.store_settings import DEFAULT, OciAuth, StoreSettings
 from keyman.core.model import Secret, Spec
 from keyman.core.policy import Policy
@@ -218,6 +219,7 @@ class Settings:
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
     defaults: Policy = field(default_factory=Policy)
+    notify: tuple[NotifyTarget, ...] = ()
     credentials: Mapping[str, CredentialSettings] = field(
         default_factory=lambda: MappingProxyType({})
     )

@@ -43,7 +43,7 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})")
 _WANTED_LISTEN = "must be an address and a port such as 127.0.0.1:8425 or [::1]:8425"
-_PORT = re.compile(r":[0-9]{1,5}$")
+_PORT = re.compile(r":[0-9]{1,5}\Z")
 _OCID_REST = r"\.[a-z0-9-]{1,20}\.[a-z0-9-]{0,60}(\.[a-z0-9-]{0,60})?\.[A-Za-z0-9_-]{1,200}"
 
 
@@ -226,7 +226,15 @@ def matching(pattern: str, wanted: str) -> Callable[[str], str]:
     return check
 
 
+def notify_url(raw: str) -> Secret:
+    """An address as apprise writes them. What it means is for apprise to say; it may be secret."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://.", text(raw)):
+        raise ValueError("must be an address of apprise's such as mailto://… or slack://…")
+    return Secret(raw)
+
+
 name = matching(NAME.pattern, "must be the name of a credential")
+target = matching(NAME.pattern, "must be 1 to 63 of a-z, 0-9, - and _, beginning with a-z or 0-9")
 store = matching(NAME.pattern, "must be the name of a store: `default`, or one of `stores`")
 slot = matching(SLOT.pattern, "must be letters, digits, - and _, beginning with a letter or _")
 variable = matching(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "must be the name of an environment variable")
@@ -269,5 +277,5 @@ vault_path = matching(
 )
 vault_id = matching(r"ocid1\.vault" + _OCID_REST, "must be an OCID (ocid1.vault.…)")
 master_key_id = matching(r"ocid1\.key" + _OCID_REST, "must be an OCID (ocid1.key.…)")
-secret_prefix = matching(r"[A-Za-z0-9_.-]{1,100}", "must be letters, digits, -, _ and .")
-secret_path = matching(r"[A-Za-z0-9/_+=.@-]{1,200}", "must be letters, digits and /_+=.@-")
+secret_prefix = matching(r"[A-Za-z0-9_.-]{1,100}", "must be 1 to 100 letters, digits, -, _ and .")
+secret_path = matching(r"[A-Za-z0-9/_+=.@-]{1,200}", "must be 1 to 200 letters, digits and /_+=.@-")

@@ -22,7 +22,8 @@ def words(section: type[Section], path: Path, found: Any, value: object) -> str:
     if kind == "extra_forbidden":
         return unknown_key(str(path[-1]), [_section_at(section, path[:-1])])
     if kind in ("literal_error", "enum"):
-        field = keys_of(_section_at(section, path[:-1]))[str(path[-1])]
+        keys = tuple(part for part in path if isinstance(part, str))  # without places in lists
+        field = keys_of(_section_at(section, keys[:-1]))[keys[-1]]
         return one_of(_choices(field.annotation), value)
     if kind == "value_error":
         return str(context["error"])
@@ -83,7 +84,8 @@ def unknown_key(key: str, sections: Iterable[type[Section]]) -> str:
 
 def _section_at(section: type[Section], path: Path) -> type[Section]:
     for part in path:
-        section = sections_of(keys_of(section)[str(part)].annotation)[0]
+        if isinstance(part, str):  # else it is a place in a list of sections
+            section = sections_of(keys_of(section)[part].annotation)[0]
     return section
 
 

@@ -80,6 +80,8 @@ class VaultSection(StoreSection):
     def contradictions(self) -> Iterator[Contradiction]:
         if self.address is None:
             yield Contradiction(("address",), "address is required (https://HOST:8200)")
+        elif self.address.endswith("/v1"):
+            yield Contradiction(("address",), "address must end before /v1, which keyman adds")
         missing = self.auth.missing()
         if missing:
             yield Contradiction(("auth",), missing, at=("auth",))
