@@ -15,6 +15,9 @@ from keyman.checkup import google, house, oci_genai, openai, static
 from keyman.checkup.finding import Finding
 from keyman.checkup.house import of_mirrors, of_sqlite, of_store, of_the_left
 from keyman.checkup.network import of_network
+from keyman.checkup.record import troubles
+from keyman.checkup.telling import of_targets, of_the_told
+from keyman.checkup.way_out import of_proxy_variables, of_the_way_out, unreached
 from keyman.config import CredentialSettings, Settings
 from keyman.core.model import Credential
 from keyman.performer import Managed
@@ -46,6 +49,7 @@ def of_credential(
     one: CredentialSettings, managed: Managed, c: Credential, now: datetime
 ) -> Iterator[Finding]:
     """Ask the provider now, and compare with what we know."""
+    yield from troubles(c, now)
     yield from OF_RECORD[one.provider](one, managed, c, now)
 
 
@@ -55,7 +59,12 @@ __all__ = [
     "of_credential",
     "of_mirrors",
     "of_network",
+    "of_proxy_variables",
     "of_sqlite",
     "of_store",
+    "of_targets",
     "of_the_left",
+    "of_the_told",
+    "of_the_way_out",
+    "unreached",
 ]

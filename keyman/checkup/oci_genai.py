@@ -1,27 +1,30 @@
-"""Questions about credentials of `oci-genai`."""
+"""Questions about credentials of `oci-genai`.
+
+The slots of the key are in `oci_slots`, what inference says in `oci_inference`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
 from keyman import errors
 from keyman.checkup.finding import Finding, failed
-from keyman.checkup.record import Moves, drift, inference, look
+from keyman.checkup.oci_inference import of_addresses, of_inference
+from keyman.checkup.oci_slots import of_slots
+from keyman.checkup.record import drift, look
 from keyman.config import CredentialSettings, OciGenaiOptions
-from keyman.core.health import against_strangers, duration_text
-from keyman.core.model import Credential, KeySeen, Observed, State
+from keyman.core.health import duration_text
+from keyman.core.model import Credential, KeySeen
 from keyman.core.policy import Policy
 from keyman.core.situation import Situation
 from keyman.performer import Managed
 from keyman.vendors.oci_iam import KNOWN_REGIONS, LIMITS
+from keyman.vendors.oci_outcomes import MAX_SKEW_SECONDS
 
-MOVES = Moves(
-    refused="wrong base_url or region? else a key made before its IAM policy: keyman policy {name}",
-    forbidden="add the statements of: keyman policy {name}",
-    anew="keyman rotate {name} makes a new one",
-)
+SKEW_TO_MENTION = 60.0  # seconds; a fifth of what OCI allows
 
 
 class Found(Protocol):
@@ -38,18 +41,27 @@ class Lists(Protocol):
     def list_keys(self) -> Sequence[Found]: ...
 
 
+@runtime_checkable
+class TellsTheTime(Protocol):
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that our clock was ahead of the provider's at its last answer."""
+
+
 def of_settings(one: CredentialSettings) -> Iterator[Finding]:
     """What is allowed to be written, and may not be meant."""
     assert isinstance(one.options, OciGenaiOptions)
     region = one.options.region
     if region is not None and region not in KNOWN_REGIONS:
+        near = get_close_matches(region, KNOWN_REGIONS, n=1)
         yield Finding(
             "warning",
             "unknown_region",
-            f"{region} is not known to have API keys",
+            f"{region} is not known to have API keys" + (f" ({near[0]} is)" if near else ""),
             f"known: {', '.join(KNOWN_REGIONS)}; Oracle adds some, so it may work",
             one.name,
         )
+    yield from of_addresses(one)
 
 
 def of_record(
@@ -59,21 +71,18 @@ def of_record(
     yield from _policy(one.name, one.policy)
     if not c.versions:
         yield from _beginning(c)
-    if not c.key_id:
-        yield from _room_for_a_key(managed, c.name)
-        return
-    observed = look(managed, c, now)
+    yield from _room_for_a_key(managed, c)
+    observed = look(managed, c, now) if c.key_id else None
     if isinstance(observed, Finding):
         yield observed
-        return
+        observed = None
     if observed is not None:
         s = Situation(c, observed, now)
         yield from _owner(s)
         yield from drift(s)
-        yield from _stuck(s)
-        yield from _held(s)
-        yield from _slots(c, observed, now)
-    yield from inference(managed, c, now, MOVES)
+        yield from of_slots(s, observed, now)
+    yield from _clock(managed, c.name)
+    yield from of_inference(one, managed, c, observed, now)
 
 
 def _policy(name: str, policy: Policy) -> Iterator[Finding]:
@@ -101,23 +110,27 @@ def _beginning(c: Credential) -> Iterator[Finding]:
         yield Finding("info", "will_create", message, hint, c.name)
 
 
-def _room_for_a_key(managed: Managed, name: str) -> Iterator[Finding]:
-    """Will the provider let us make one? Listing shows as much as can be seen without trying."""
-    if not isinstance(managed.provider, Lists):
+def _room_for_a_key(managed: Managed, c: Credential) -> Iterator[Finding]:
+    """Will the provider let us make one? Listing shows as much as can be seen without trying.
+
+    Nobody needs one where there is a key; who wants to replace that hears of it in time.
+    """
+    if not isinstance(managed.provider, Lists) or c.spec.key_id:
         return
     try:
         there = [found for found in managed.provider.list_keys() if found.key.state != "DELETED"]
     except errors.ProviderFailed as error:
-        yield failed(error, name)
+        if not c.key_id:
+            yield failed(error, c.name)
         return
     limit = LIMITS["api-key-count"]
     if len(there) >= limit:
         yield Finding(
-            "error",
+            "warning" if c.key_id else "error",
             "key_limit",
             f"the compartment has {len(there)} API keys; a tenancy may have {limit}",
-            "delete unused ones, or ask Oracle to raise the limit api-key-count",
-            name,
+            "delete unused ones (keyman discover lists them), or ask Oracle to raise api-key-count",
+            c.name,
         )
 
 
@@ -140,35 +153,16 @@ def _owner(s: Situation) -> Iterator[Finding]:
         )
 
 
-def _stuck(s: Situation) -> Iterator[Finding]:
-    if s.stuck:
-        yield Finding(
-            "error",
-            "no_slot",
-            "no slot of the API key can be filled again",
-            f"keyman rotate {s.c.name} --new-key",
-            s.c.name,
-        )
-
-
-def _held(s: Situation) -> Iterator[Finding]:
-    """Before a rotation needs the slot, too: then there is time to find out whose it is."""
-    held = s.strangers_in_the_way
-    if held:
-        hint = against_strangers(s.c, held.slot)
-        yield Finding("warning", "slot_in_use", held.said, hint, s.c.name, held.slot)
-
-
-def _slots(c: Credential, o: Observed, now: datetime) -> Iterator[Finding]:
-    key = o.key(c.key_id)
-    for name in c.spec.slots:
-        seen = key.slot(name) if key else None
-        if seen is None:
-            message, hint = f"the API key has no slot {name}", "compare `slots` with the key"
-            yield Finding("error", "no_such_slot", message, hint, c.name, name)
-        elif seen.state == State.REVOKED:
-            hint = f"if it can't be filled again: keyman rotate {c.name} --new-key"
-            yield Finding("warning", "slot_revoked", "the slot is revoked", hint, c.name, name)
-        elif seen.state == State.EXPIRED or (seen.expires_at and seen.expires_at <= now):
-            hint = "it is filled again when its turn comes"
-            yield Finding("warning", "slot_expired", "the slot expired", hint, c.name, name)
+def _clock(managed: Managed, name: str) -> Iterator[Finding]:
+    """Calls are signed with the time; OCI refuses those that are too far off."""
+    ahead = managed.provider.ahead if isinstance(managed.provider, TellsTheTime) else None
+    if ahead is None or abs(ahead) <= SKEW_TO_MENTION:
+        return
+    side = "ahead of" if ahead > 0 else "behind"
+    yield Finding(
+        "error" if abs(ahead) > MAX_SKEW_SECONDS else "warning",
+        "clock_skew",
+        f"this machine's clock is {abs(ahead):.0f} s {side} OCI's; {MAX_SKEW_SECONDS} are allowed",
+        "set it, and keep it so: timedatectl set-ntp true",
+        name,
+    )

@@ -11,6 +11,7 @@ from keyman.checkup.finding import Finding, failed
 from keyman.core.model import Credential, Observed, Stage, Verdict
 from keyman.core.situation import Situation
 from keyman.performer import Managed
+from keyman.views import time_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,31 @@ def drift(s: Situation) -> Iterator[Finding]:
                 s.c.name,
                 v.slot,
             )
+
+
+def troubles(c: Credential, now: datetime) -> Iterator[Finding]:
+    """What keeps a rotation from going on, by the record: what failed, what was given up."""
+    s, current = Situation(c, None, now), c.current
+    if current is not None and not current.stored:
+        message = f"version {current.number} is not in its store any more: nothing is handed out"
+        hint = (
+            f"`keyman store copy`, if it rests in another store; else `keyman {_anew(c)} {c.name}`"
+        )
+        yield Finding("error", "lost", message, hint, c.name, current.slot)
+    until, retry = s.rest_after_giving_up(), f"keyman rotate {c.name} tries at once"
+    compare = f"compare with: keyman policy {c.name}; {retry}"
+    if until is not None:
+        what = f"new versions came to nothing, the last because {s.last_given_up}"
+        message = f"{what}; the next is asked for at {time_text(until)}"
+        yield Finding("error", "gave_up", message, compare, c.name)
+    if c.failures and c.last_error and not s.given_up_for_good:
+        again = f"; again at {time_text(c.retry_at)}" if c.retry_at else ""
+        message = f"failed {c.failures} times: {c.last_error}{again}"
+        yield Finding("warning", "failing", message, c.last_hint or retry, c.name)
+
+
+def _anew(c: Credential) -> str:
+    return "rotate" if c.spec.issues else "put"
 
 
 def inference(managed: Managed, c: Credential, now: datetime, moves: Moves) -> Iterator[Finding]:

@@ -63,7 +63,12 @@ def read_secret(prompt: str, command: str = "adopt NAME --slot SLOT") -> Secret:
         typed = str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
     else:
         typed = _piped()
-    if not typed or len(typed) > LONGEST or not typed.isprintable():
+    if len(typed.encode(errors="replace")) > LONGEST:
+        raise UsageError(
+            f"that is longer than {LONGEST} bytes, the most that a secret may have",
+            hint="look at what is piped in: a file with more than the secret in it?",
+        )
+    if not typed or not typed.isprintable():
         raise UsageError(
             "that is no secret: one line, not empty, without control characters",
             hint=f'e.g. printf %s "$KEY" | keyman {command}',

@@ -8,7 +8,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.passphrase import passphrase_options, read_passphrase
-from keyman.cli.reach import settings_of
+from keyman.cli.reach import person, settings_of
 from keyman.clock import SystemClock
 
 
@@ -37,7 +37,7 @@ def command(
 
     settings = settings_of(ctx, quiet=True)
     passphrase = read_passphrase(passphrase_file, passphrase_env, anew=True)
-    done = back_up(settings, to.absolute(), passphrase, SystemClock())
+    done = back_up(settings, to.absolute(), passphrase, SystemClock(), person())
     absent = [f"{name}/{number}" for name, number in done.absent]
     if as_json:
         counted = {"credentials": done.credentials, "secrets": done.secrets}

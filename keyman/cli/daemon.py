@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -41,12 +42,13 @@ def command(ctx: click.Context, *, once: bool) -> int:
             terminal.complain(_trouble(one))
         return 1 if troubled else 0
     idle = run_daemon(settings, lambda: settings_of(ctx))
-    if not idle:
-        # A call to a provider may hang for a while yet. Every step survives a power cut, so
-        # leaving in the middle of one is safe; waiting for its thread would not be prompt.
-        sys.stdout.flush()
-        os._exit(0)
-    return 0
+    # A call to a provider may hang for a while yet. Every step survives a power cut, so leaving in
+    # the middle of one is safe; waiting for its thread would not be prompt. Nor would it be to free
+    # very many records one by one.
+    if idle:
+        atexit._run_exitfuncs()  # noqa: SLF001 who asked to be told of the end still is
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _trouble(one: Json) -> Error:

@@ -6,6 +6,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.reach import keyman_of
+from keyman.errors import StoreFailed
 from keyman.views import Json
 
 
@@ -19,7 +20,8 @@ def command(ctx: click.Context, *, name: str, revoke: bool, as_json: bool) -> No
 
     Its key at the provider stays as it is, unless --revoke destroys the secrets in it first:
     keyman remembers for this how it reached the provider when NAME was last configured. If the
-    provider refuses, nothing is dropped. The history stays.
+    provider refuses, nothing is dropped. A store that can't be asked is named: forget it again
+    later. The history stays.
 
     Example: keyman forget old-genai --revoke
     """
@@ -27,8 +29,20 @@ def command(ctx: click.Context, *, name: str, revoke: bool, as_json: bool) -> No
         done = reached.forget(name, revoke=revoke)
     if as_json:
         terminal.show_json(done)
-        return
-    terminal.say(f"{name}: forgotten; {_provider(done) if revoke else 'its key stays as it was'}")
+    else:
+        what = "forgotten" if done["forgotten"] else "not all forgotten"
+        at_provider = _provider(done) if revoke else "its key stays as it was"
+        terminal.say(f"{name}: {what}; {at_provider}")
+    if done["left"]:
+        ctx.exit(terminal.complain(_unfinished(done)))
+
+
+def _unfinished(done: Json) -> StoreFailed:
+    """In the words of the first; the others are told when it answers."""
+    first, *others = done["left"]
+    more = f" (and in {', '.join(one['store'] for one in others)})" if others else ""
+    what = f"what {first['store']} has of it is left there{more}: {first['error']}"
+    return StoreFailed(f"{done['name']}: {what}", hint=first["hint"])
 
 
 def _provider(done: Json) -> str:

@@ -17,11 +17,15 @@ from keyman.errors import INTERRUPTED, Error, UsageError
 
 COMMANDS = {
     "demo": "see a key rotate through its two slots, here and now, without any account",
+    "init": "a first configuration: asks a few questions, finds what is there",
     "daemon": "run the scheduler and the agent in the foreground",
     "reload": "have the daemon take up a changed configuration",
     "check": "everything that can be wrong, before it is",
+    "discover": "what lies at the providers and is not managed; what others changed",
     "status": "how each credential is and what happens next",
+    "plan": "what will happen, as far ahead as you ask, and a picture of it",
     "list": "the names of the credentials",
+    "history": "what happened, when, by whom and why",
     "get": "print the current secret",
     "env": "print what sets a shell's variables to it",
     "run": "run a command that finds it in its environment",
@@ -36,9 +40,11 @@ COMMANDS = {
     "policy": "the IAM statements that a credential needs",
     "forget": "drop what is known of a credential that left the configuration",
     "client": "who may look up over the network, by tokens",
+    "notify": "who is told when something goes wrong, and whether it arrives",
     "store": "try out, fill and rekey the places where secrets rest",
     "backup": "journal and secrets in one encrypted file",
     "restore": "the home that a backup holds",
+    "audit": "whether somebody edited the history",
     "db": "look after the journal",
 }
 MODULES = {"list": "list_names"}  # others are called as their command is

@@ -97,7 +97,7 @@ def keyman_of(ctx: click.Context) -> Iterator[Reached]:
     from keyman.app import open_app
 
     try:
-        app = open_app(settings, role=COMMAND)
+        app = open_app(settings, role=COMMAND, by=person())
     except Conflict as held:
         raise NotRunning(
             f"{held.message}, but its socket does not answer",
@@ -255,6 +255,12 @@ class Remote:
         found: Json = self._ask("GET", f"/api/v1/secrets/{quote(name, safe='')}{stage}")
         return found
 
+    def rejected(self, name: str, version: int, within: float) -> None:
+        """Tell it that the provider refuses this version; what follows need not be awaited."""
+        path = f"/api/v1/secrets/{quote(name, safe='')}/rejected"
+        with suppress(NotRunning):
+            self._call("POST", path, {"version": version}, timeout=within)
+
     def order(self, name: str, wish: Wish) -> Json:
         body: Json = {"reason": wish.reason}
         if wish.overlap is not None:
@@ -330,7 +336,8 @@ class Onlooker:
     def every(self) -> Json:
         from keyman import reading
 
-        return _nobody_runs(reading.statuses(self._settings))
+        statuses = reading.statuses(self._settings)
+        return _nobody_runs(statuses, reading.told(self._settings))
 
     def clients(self) -> Json:
         from keyman import reading
@@ -350,7 +357,7 @@ class Local:
         return self._app.desk.status(name)
 
     def every(self) -> Json:
-        return _nobody_runs(self._app.desk.statuses())
+        return _nobody_runs(self._app.desk.statuses(), self._app.desk.notified())
 
     def order(self, name: str, wish: Wish) -> Json:
         return self._app.desk.order(name, wish)
@@ -390,8 +397,9 @@ class Local:
         return self._app.register.revoke(name, person())
 
 
-def _nobody_runs(statuses: list[Json]) -> Json:
-    return {"daemon": {"running": False, "since": None}, "credentials": statuses}
+def _nobody_runs(statuses: list[Json], told: list[Json]) -> Json:
+    daemon = {"running": False, "since": None}
+    return {"daemon": daemon, "credentials": statuses, "notify": told}
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _sentence(receipt: Json) -> str:
     name, kind, state = receipt["name"], receipt["kind"], receipt["state"]
     if state == "waiting" and receipt["until"]:
         when = "at the earliest" if receipt["error"] else "when the overlap ends"
-        return f"{name}: {kind} recorded; it begins at {receipt['until']}, {when}"
+        return f"{name}: {kind} recorded; it begins at {terminal.moment(receipt['until'])}, {when}"
     if kind == "revoke" and receipt["until"]:
         return f"{name}: {_dying(receipt)}"
     if state != "done":
@@ -115,7 +115,7 @@ def _sentence(receipt: Json) -> str:
     if kind == "revoke":
         return f"{name}: {_revocation(receipt)}"
     if receipt["promoted_at"]:
-        until = receipt["until"]
+        until = terminal.moment(receipt["until"]) if receipt["until"] else ""
         overlap = f"; the old one stays valid until {until}" if until else ""
         new = _version(receipt["to"])
         return f"{name}: {_version(receipt['from'])} replaced by {new}{overlap}"
@@ -132,7 +132,7 @@ def _revocation(receipt: Json) -> str:
 
 def _dying(receipt: Json) -> str:
     """A secret that nobody can destroy: the provider has no way to take it back."""
-    until, over = receipt["until"], bool(receipt["revoked"])
+    until, over = terminal.moment(receipt["until"]), bool(receipt["revoked"])
     now = f"; lookups get {_version(receipt['to'])}" if receipt["promoted_at"] else ""
     ends = f"ended by itself at {until}" if over else f"works until its own end at {until}"
     return f"the provider can't take back what leaked: it {ends}{now}"

@@ -50,7 +50,10 @@ def command(  # noqa: PLR0913 - one per option of the interface
     if overlap is not None:
         _warn_of_a_short_one(ctx, name, overlap)
     with keyman_of(ctx) as reached:
-        return carry_out(reached, name, wish, timeout=timeout, wait=not no_wait, as_json=as_json)
+        status = carry_out(reached, name, wish, timeout=timeout, wait=not no_wait, as_json=as_json)
+        if new_key and status == 0:
+            _say_what_to_write(ctx, name, reached.status(name)["key_id"])
+    return status
 
 
 def _warn_of_a_short_one(ctx: click.Context, name: str, overlap: timedelta) -> None:
@@ -77,6 +80,15 @@ def _foretell(ctx: click.Context, name: str, wish: Wish, *, as_json: bool) -> in
         [[one["at"], one["step"], one["slot"], one["reason"]] for one in steps],
     )
     return 0
+
+
+def _say_what_to_write(ctx: click.Context, name: str, in_use: str | None) -> None:
+    """The journal knows the new key; who begins anew goes by the configuration."""
+    settings = judged(ctx)
+    named = getattr(settings.credentials[name].options, "api_key_id", None) if settings else None
+    if named and in_use and named != in_use:
+        terminal.note(f"api_key_id of {name} in the configuration is stale now, write:")
+        terminal.note(f"  api_key_id: {in_use}")
 
 
 def _announce(ctx: click.Context, name: str, kind: OrderKind) -> None:

@@ -8,13 +8,13 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.passphrase import passphrase_options, read_passphrase
-from keyman.cli.reach import settings_of
+from keyman.cli.reach import person, settings_of
 from keyman.clock import SystemClock
 from keyman.config import DEFAULT, Settings, StoreKey
 from keyman.core.model import Secret
 from keyman.errors import UsageError
 from keyman.housekeeping.checking import Checked, check
-from keyman.housekeeping.house import alone, the_store
+from keyman.housekeeping.house import alone, note, the_store
 from keyman.views import Json
 
 KEY_KINDS = ("file", "keyring", "passphrase", "systemd-credential", "env")
@@ -120,10 +120,15 @@ def copy_into(
     """
     from keyman.housekeeping.moving import copy
 
+    clock = SystemClock()
     with alone(settings_of(ctx, quiet=True)) as house:
         for warning in house.warnings:
             terminal.warn(warning)
+        said = f"from {source or 'where they rest'} to {target}{', which moves them' * move}"
+        note(house, clock, "ordered store copy", person(), said)
         done = copy(house, target, source=source, names=names, empty=move)
+        dropped = f", {len(done.emptied)} dropped from {source}" if move else ""
+        note(house, clock, "store copied", person(), f"{len(done.copied)} to {target}{dropped}")
     counts = {"copied": len(done.copied), "same": len(done.same), "emptied": len(done.emptied)}
     lost = [f"{name}/{number}" for name, number in done.lost]
     if as_json:
@@ -186,6 +191,8 @@ def rekey_it(  # noqa: PLR0913 - one per option of the interface
         secret = _secret(kind, passphrase_file, passphrase_env)
         another = _key(settings, kind, path, secret, variable, credential)
     with alone(settings) as house:
+        how = "finish" if finish else f"a key of kind {kind} besides" if kind else "a new key"
+        note(house, SystemClock(), "ordered store rekey", person(), f"{name}: {how}")
         if another:
             done = rekeying.admit(house, name, another)
         else:

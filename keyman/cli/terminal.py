@@ -44,7 +44,7 @@ def complain(error: Error, *, as_json: bool = False) -> int:
     sys.stdout.flush()
     said = _lines(error.message) if isinstance(error, ConfigError) else escaped(error.message)
     print(f"keyman: error: {said}", file=sys.stderr)
-    print(f"keyman: hint: {escaped(error.hint)}", file=sys.stderr)
+    print(f"keyman: hint: {escaped(_next_move(error.hint))}", file=sys.stderr)
     return STATUSES.get(error.code, (1, 500))[0]
 
 
@@ -75,6 +75,11 @@ def say_with(label: str, text: str) -> None:
 def show_json(value: Any) -> None:
     """One line off a terminal. In ASCII, so that no character in it moves anybody's cursor."""
     print(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def _next_move(hint: str) -> str:
+    """What the daemon does again by itself, nobody does once a command has ended."""
+    return "run it again in a while" if hint.startswith("nothing to do: keyman") else hint
 
 
 def colour_wanted(stream: TextIO) -> bool:
@@ -132,15 +137,19 @@ def _word(cell: object) -> str:
     return escaped("-" if cell in (None, "") else str(cell))
 
 
-def until(moment: str | None, *, date: bool = False) -> str:
+def until(at: str | None, *, date: bool = False) -> str:
     """A time of the JSON the way people read it: `in 29d 3h`, with `date` that beside it."""
-    if moment is None:
+    if at is None:
         return "-"
-    at = datetime.fromisoformat(moment)
-    away = at - SystemClock().now()
+    away = datetime.fromisoformat(at) - SystemClock().now()
     text = span(abs(away))
     said = f"in {text}" if away > timedelta(0) else f"{text} ago"
-    return f"{said} ({at:%Y-%m-%d %H:%MZ})" if date else said
+    return f"{said} ({moment(at)})" if date else said
+
+
+def moment(at: str) -> str:
+    """A time of the JSON as a clock shows it: 2026-11-21 17:48 UTC."""
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M} UTC"
 
 
 def counted(number: int, what: str) -> str:

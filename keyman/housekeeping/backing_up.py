@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from keyman.clock import Clock, new_id
 from keyman.config import Settings
 from keyman.core.model import Secret
 from keyman.db.copying import copy_to
+from keyman.db.journal import Event, Journal
 from keyman.errors import SecretDamaged, StoreFailed
 from keyman.housekeeping import backup_file
 from keyman.housekeeping.contents import Contents, KeptSecret, to_bytes
@@ -36,21 +37,29 @@ class BackedUp:
     absent: tuple[Address, ...]
 
 
-def back_up(settings: Settings, to: Path, passphrase: Secret, clock: Clock) -> BackedUp:
-    """Raises NotRunning in a home where nothing ever ran, UsageError if `to` may not be replaced,
+def back_up(
+    settings: Settings, to: Path, passphrase: Secret, clock: Clock, by: str = ""
+) -> BackedUp:
+    """The history says so before anything is copied, and the copied one as well.
+
+    Raises NotRunning in a home where nothing ever ran, UsageError if `to` may not be replaced,
     StoreFailed if a store can't be read or the file not be written: then there is none.
     """
     require_journal(settings)
     backup_file.refuse_to_replace(to)
     made_at = clock.now()
     _sweep(settings.home, made_at)
+    with closing(Journal.open(settings.database, migrate=False)) as journal:
+        journal.note(Event(made_at, "", "backup", by, detail=f"to {to}"))
     with _scratch(settings.home) as folder:
         copy_to(settings.database, folder / JOURNAL)
-        journal = (folder / JOURNAL).read_bytes()
+        copied = (folder / JOURNAL).read_bytes()
         with beside(settings) as house:
             known = _known(settings, folder / JOURNAL)
             names = {name for name, _ in known}
-            kept = [one for address, slot in known.items() if (one := _kept(house, address, slot))]
+            down: dict[str, StoreFailed] = {}
+            every = (_kept(house, address, slot, down) for address, slot in known.items())
+            kept = [one for one in every if one]
             absent = tuple(sorted(known.keys() - {(one.name, one.number) for one in kept}))
             content = Contents(
                 installation=house.journal.installation,
@@ -58,7 +67,7 @@ def back_up(settings: Settings, to: Path, passphrase: Secret, clock: Clock) -> B
                 made_by=__version__,
                 secrets=tuple(kept),
                 absent=absent,
-                journal=journal,
+                journal=copied,
             )
     backup_file.write(to, to_bytes(content), passphrase)
     return BackedUp(to, len(names), len(kept), absent)
@@ -71,24 +80,39 @@ def _known(settings: Settings, journal: Path) -> dict[Address, str | None]:
         return stored(house)
 
 
-def _kept(house: House, address: Address, slot: str | None) -> KeptSecret | None:
-    """From its own store, else from whichever durable one has it."""
+def _kept(
+    house: House, address: Address, slot: str | None, down: dict[str, StoreFailed]
+) -> KeptSecret | None:
+    """From its own store, else from whichever durable one has it. Raises StoreFailed if none has,
+    and one could not be asked. `down` are those, which are not asked again.
+    """
     one = house.settings.credentials.get(address[0])
-    own = one.store if one else None
+    own, asked = one.store if one else None, list[str]()
     for name in sorted(house.stores, key=lambda name: name != own):
         if one is not None and name not in (one.store, *one.mirrors):
             continue
-        store = house.stores[name]
-        secret = _readable(house, name, address) if store.durable else None
+        asked.append(name)
+        secret = _readable(house, name, address, down)
         if secret is not None:
             return KeptSecret(name, *address, slot, secret)
+    for name in asked:
+        if name in down:
+            raise down[name]
     return None
 
 
-def _readable(house: House, store: str, address: Address) -> Secret | None:
+def _readable(
+    house: House, name: str, address: Address, down: dict[str, StoreFailed]
+) -> Secret | None:
+    if name in down:
+        return None
     try:
-        return house.stores[store].get(*address)
+        store = house.stores[name]
+        return store.get(*address) if store.durable else None
     except SecretDamaged:
+        return None
+    except StoreFailed as error:
+        down[name] = error
         return None
 
 

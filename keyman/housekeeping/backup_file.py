@@ -28,6 +28,7 @@ MAGIC = b"keyman backup\n\x00"
 FORMAT = 1
 HEADER = struct.Struct(f">{len(MAGIC)}sHBBB32s")
 COST, BLOCK, LANES = 17, 8, 1  # 128 MiB, and a quarter of a second
+NAME_ONE = "name a file that `keyman backup` made"
 LOWEST_COST, HIGHEST_COST = (
     14,
     20,
@@ -81,19 +82,19 @@ def read(path: Path, passphrase: Secret) -> bytes:
 
 def _plain_file(path: Path) -> BinaryIO:
     # Without O_NONBLOCK a pipe that nobody writes to would be waited for without end.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(descriptor, "rb")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise StoreFailed(f"{path} is not there", hint=NAME_ONE) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise StoreFailed(f"{path} is not a plain file", hint="name the file of a backup")
-    return file
+        os.close(descriptor)
+        raise StoreFailed(f"{path} is not a plain file", hint=NAME_ONE)
+    return os.fdopen(descriptor, "rb")
 
 
 def _checked(header: bytes, path: Path) -> bytes:
     if len(header) < HEADER.size or not header.startswith(MAGIC):
-        raise StoreFailed(
-            f"{path} is not a backup of keyman's", hint="name a file that `keyman backup` made"
-        )
+        raise StoreFailed(f"{path} is not a backup of keyman's", hint=NAME_ONE)
     _, format_, cost, block, lanes, _ = HEADER.unpack(header)
     if format_ != FORMAT:
         raise StoreFailed(

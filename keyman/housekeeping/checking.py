@@ -6,6 +6,7 @@ work meanwhile. Where a store itself knows a current secret, only the throw-away
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,11 +19,12 @@ from keyman.core.model import Secret
 from keyman.db.sqlite import path_of
 from keyman.errors import Error, StoreFailed
 from keyman.housekeeping.house import House, beside, place_of, stored
+from keyman.housekeeping.moving import listed
 from keyman.stores.protocol import Pointing, Store
 from keyman.stores.sealed_file import SealedFile as SealedStore
 from keyman.wiring import open_the_store
 
-THROW_AWAY = "_keyman-check"  # a credential's name begins with a letter or a digit
+MARK = "_keyman-check"  # a credential's name begins with a letter or a digit
 NOBODY = "keyman-store-check"  # the installation, where none has a name yet
 
 
@@ -55,7 +57,7 @@ def check(settings: Settings, name: str, clock: Clock) -> Checked:
             return found
         with beside(settings, read_only=False) as house:
             _refuse_a_lost_file(said, house)
-            _try(found, lambda: house.stores[name], clock)
+            _try(found, lambda: house.stores[name], house.journal.installation, clock)
             _count(found, house)
     except Error as error:
         found.error = error
@@ -77,7 +79,12 @@ def _try_first(found: Checked, said: StoreSettings, settings: Settings, clock: C
             store = open_the_store(said, settings, NOBODY, read_only=False)
             return opened.enter_context(closing(store))
 
-        _try(found, opening, clock)
+        _try(found, opening, NOBODY, clock)
+
+
+def throw_away(installation: str) -> str:
+    """Each installation has its own: what another one left in a vault is not its to change."""
+    return f"{MARK}-{hashlib.sha256(installation.encode()).hexdigest()[:8]}"
 
 
 def _refuse_a_lost_file(said: StoreSettings, house: House) -> None:
@@ -98,8 +105,8 @@ def _ours(store: str, house: House) -> Iterator[tuple[str, int]]:
 def _count(found: Checked, house: House) -> None:
     store = house.stores[found.store]
     found.keys = store.keys() if isinstance(store, SealedStore) else None
-    there = set(store.list())
     ours = list(_ours(found.store, house))
+    there = listed(store, {name for name, _ in ours})
     found.secrets = sum(address in there for address in ours)
     found.missing = [f"{name}/{number}" for name, number in ours if (name, number) not in there]
     if found.missing and store.durable:
@@ -110,48 +117,51 @@ def _count(found: Checked, house: House) -> None:
         )
 
 
-def _try(found: Checked, opened: Callable[[], Store], clock: Clock) -> None:
+def _try(found: Checked, opened: Callable[[], Store], installation: str, clock: Clock) -> None:
+    name = throw_away(installation)
     with _timed(found, "open", clock):
         store = opened()
     found.durable = store.durable
     with _timed(found, "list", clock):
-        left = store.list(THROW_AWAY)
+        left = store.list(name)
+    if isinstance(store, Pointing):
+        store.point(name, None)
     for address in left:  # by a check that was killed
         store.drop(*address)
     # Some stores take a number once and never again.
     number, secret = int(clock.now().timestamp()), Secret(f"throw-away {new_id()}")
     with _timed(found, "ready", clock):
-        store.ready(THROW_AWAY)
-    with _dropped_on_failure(store, number):
+        store.ready(name)
+    with _dropped_on_failure(store, name, number):
         with _timed(found, "write", clock):
-            store.put(THROW_AWAY, number, secret)
+            store.put(name, number, secret)
         with _timed(found, "read", clock):
-            _expect(store.get(THROW_AWAY, number) == secret, "does not give back what was put")
-        _expect((THROW_AWAY, number) in store.list(THROW_AWAY), "does not list what was put")
+            _expect(store.get(name, number) == secret, "does not give back what was put")
+        _expect((name, number) in store.list(name), "does not list what was put")
         if isinstance(store, Pointing):
-            _point(found, store, number, clock)
+            _point(found, store, name, number, clock)
     with _timed(found, "drop", clock):
-        store.drop(THROW_AWAY, number)
-    _expect(store.get(THROW_AWAY, number) is None, "still gives what was dropped")
+        store.drop(name, number)
+    _expect(store.get(name, number) is None, "still gives what was dropped")
 
 
 @contextmanager
-def _dropped_on_failure(store: Store, number: int) -> Iterator[None]:
+def _dropped_on_failure(store: Store, name: str, number: int) -> Iterator[None]:
     try:
         yield
     except Error:
         with suppress(Error):  # what failed first is what there is to tell
-            store.drop(THROW_AWAY, number)
+            store.drop(name, number)
         raise
 
 
-def _point(found: Checked, store: Pointing, number: int, clock: Clock) -> None:
+def _point(found: Checked, store: Pointing, name: str, number: int, clock: Clock) -> None:
     with _timed(found, "point", clock):
-        store.point(THROW_AWAY, number)
-        _expect(store.pointed(THROW_AWAY) == number, "does not point where it was told to")
+        store.point(name, number)
+        _expect(store.pointed(name) == number, "does not point where it was told to")
     with _timed(found, "point away", clock):
-        store.point(THROW_AWAY, None)
-        _expect(store.pointed(THROW_AWAY) is None, "goes on pointing after it was told not to")
+        store.point(name, None)
+        _expect(store.pointed(name) is None, "goes on pointing after it was told not to")
 
 
 def _expect(so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as it is said

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from keyman.clock import Clock
 from keyman.config import DEFAULT, Settings, prepare_home
 from keyman.config.places import look_at
 from keyman.core.model import Credential, Secret, Spec
-from keyman.db.journal import Journal
+from keyman.db.journal import Event, Journal
 from keyman.db.sqlite import path_of
 from keyman.errors import Conflict, NotFound, NotRunning
 from keyman.lock import COMMAND, HomeLock
@@ -75,6 +76,11 @@ def locked(settings: Settings) -> Iterator[list[str]]:
         ) from None
     with lock:
         yield warnings
+
+
+def note(house: House, clock: Clock, kind: str, by: str, detail: str = "") -> None:
+    """Write into the history who does what with the whole home. Raises StoreFailed, Conflict."""
+    house.journal.note(Event(clock.now(), "", kind, by, detail=detail))
 
 
 def require_journal(settings: Settings) -> None:

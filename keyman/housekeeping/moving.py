@@ -7,15 +7,24 @@ moment the store which the configuration names has all that the journal knows.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from keyman.core.model import Secret
 from keyman.errors import Conflict, NotFound, SecretDamaged, StoreFailed, UsageError
 from keyman.housekeeping.house import Address, House, place_of, stored, the_store
-from keyman.stores.protocol import Kept, Store, Wholesale
+from keyman.stores.protocol import Kept, Placed, Pointing, Store, Wholesale
 
 AT_ONCE = 200  # secrets held in memory and put together
+CALLS_AT_ONCE = 8  # to a vault: what each of those supported takes without throttling
+A = TypeVar("A")
+B = TypeVar("B")
+_NAME = operator.itemgetter(0)
 Told = Callable[[int, int], None]  #: how many are through, of how many
 
 
@@ -41,7 +50,7 @@ def copy(
 
     `names` limits it to these credentials; `empty` drops from the source what the target was seen
     to have. Raises NotFound, UsageError, Conflict (`empty`, and the configuration names another
-    store than the target), StoreFailed; what was copied until then stays.
+    store than the target, or both are one place), StoreFailed; what was copied until then stays.
     """
     the_store(house.settings, target)
     wanted = _wanted(house, names)
@@ -116,12 +125,14 @@ def _copy(
     told: Told,
 ) -> None:
     origin, store = house.stores[source], house.stores[target]
-    there = set(store.list())
+    there = listed(store, {name for name, _ in addresses})
     for begin in range(0, len(addresses), AT_ONCE):
         missing: list[Kept] = []
-        for address in addresses[begin : begin + AT_ONCE]:
-            secret = _readable(origin, address)
-            have = _readable(store, address) if address in there else None
+        some = addresses[begin : begin + AT_ONCE]
+        secrets = _readable(origin, some)
+        have_already = _readable(store, [address for address in some if address in there])
+        for address in some:
+            secret, have = secrets[address], have_already.get(address)
             if secret is None:  # somebody emptied the source meanwhile, or it was lost
                 (done.lost if have is None else done.same).append(address)
             elif secret == have:
@@ -133,11 +144,32 @@ def _copy(
         told(min(begin + AT_ONCE, len(addresses)), len(addresses))
 
 
-def _readable(store: Store, address: Address) -> Secret | None:
-    try:
-        return store.get(*address)
-    except SecretDamaged:
-        return None
+def listed(store: Store, names: Collection[str]) -> set[Address]:
+    """What the store has of these names.
+
+    A vault is asked name by name: its list of everything may lag by minutes.
+    """
+    if isinstance(store, Pointing):
+        return {address for some in _each(store, store.list, sorted(names)) for address in some}
+    return {address for address in store.list() if address[0] in names}
+
+
+def _each(store: Store, do: Callable[[A], B], those: Collection[A]) -> list[B]:
+    """Do it for each; several at once where waiting for the network is what takes the time."""
+    if not isinstance(store, Pointing):
+        return list(map(do, those))
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        return list(pool.map(do, those))
+
+
+def _readable(store: Store, addresses: Collection[Address]) -> dict[Address, Secret | None]:
+    def read(address: Address) -> Secret | None:
+        try:
+            return store.get(*address)
+        except SecretDamaged:
+            return None
+
+    return dict(zip(addresses, _each(store, read, addresses), strict=True))
 
 
 def keep(store: Store, secrets: Sequence[Kept]) -> None:
@@ -145,25 +177,52 @@ def keep(store: Store, secrets: Sequence[Kept]) -> None:
     if isinstance(store, Wholesale):
         store.put_all(secrets)
     else:
-        for name, number, secret, slot in secrets:
-            store.put(name, number, secret, slot=slot)
+        by_name = itertools.groupby(sorted(secrets, key=_NAME), key=_NAME)
+        _each(store, functools.partial(_put, store), [list(own) for _, own in by_name])
+    found = _readable(store, [(name, number) for name, number, _, _ in secrets])
     for name, number, secret, _ in secrets:
-        if store.get(name, number) != secret:
+        if found[name, number] != secret:
             raise StoreFailed(
                 f"the store does not give back what it was given for {name}/{number}",
                 hint="`keyman store check` tries it out; copying again goes on from here",
             )
 
 
+def _put(store: Store, of_one_name: Sequence[Kept]) -> None:
+    """One after the other: in some vaults the versions of a name are one document."""
+    for name, number, secret, slot in of_one_name:
+        store.put(name, number, secret, slot=slot)
+
+
+def _drop(store: Store, of_one_name: Sequence[Address]) -> None:
+    for address in of_one_name:
+        store.drop(*address)
+
+
+def _refuse_one_place(source: Store, target: Store, gone: Sequence[Address]) -> None:
+    """What is dropped from one of two names of a place is gone from the other as well."""
+    if not (isinstance(source, Placed) and isinstance(target, Placed)):
+        return
+    for name, number in {name: (name, number) for name, number in gone}.values():
+        here = source.place(name, number)
+        if here is not None and here == target.place(name, number):
+            raise Conflict(
+                f"the store that was to be emptied is the very place in which {name} rests, "
+                "by another name",
+                hint="nothing was dropped: name the place once in `stores`",
+            )
+
+
 def _empty(source: Store, target: Store, verified: Sequence[Address], done: Copied) -> None:
-    there = set(target.list())
-    held = set(source.list())
+    names = {name for name, _ in verified}
+    there, held = listed(target, names), listed(source, names)
     gone = [address for address in verified if address in there and address in held]
+    _refuse_one_place(source, target, gone)
     for begin in range(0, len(gone), AT_ONCE):
         some = gone[begin : begin + AT_ONCE]
         if isinstance(source, Wholesale):
             source.drop_all(some)
         else:
-            for address in some:
-                source.drop(*address)
+            by_name = itertools.groupby(sorted(some, key=_NAME), key=_NAME)
+            _each(source, functools.partial(_drop, source), [list(own) for _, own in by_name])
         done.emptied += some

@@ -19,7 +19,7 @@ from keyman.config import SealedFile, Settings, StoreSettings
 from keyman.config.places import look_at
 from keyman.core import restoring
 from keyman.core.model import Credential, Secret
-from keyman.db.copying import settle
+from keyman.db.copying import end_of_history, settle
 from keyman.db.journal import Event, Journal
 from keyman.db.sqlite import path_of
 from keyman.errors import Conflict, NotFound, StoreFailed, UsageError
@@ -28,6 +28,7 @@ from keyman.housekeeping.contents import Contents, KeptSecret, from_bytes
 from keyman.housekeeping.house import House, alone, locked, records
 from keyman.housekeeping.moving import keep
 from keyman.stores import private_file
+from keyman.views import time_text
 from keyman.wiring import open_the_store
 
 
@@ -138,6 +139,8 @@ def _fill_journal(
         if journal.installation != contents.installation:
             raise StoreFailed("the backup's journal is another installation's than its secrets")
         journal.void_leases(None)
+        of = f"of {time_text(contents.made_at)}, by keyman {contents.made_by}{_instead(settings)}"
+        journal.note(Event(clock.now(), "", "backup restored", by, detail=of))
         house = House(replace(settings, database=url), journal, {})
         for c in records(house):
             after = restoring.restored(c, contents.made_at, clock.now())
@@ -150,6 +153,12 @@ def _fill_journal(
     settle(url)
     if look_at(path.with_name(f"{path.name}-wal")):
         raise StoreFailed(f"the restored journal {path} did not settle into one file")
+
+
+def _instead(settings: Settings) -> str:
+    """Where the history ended that is moved aside: the log may speak of its entries."""
+    end = end_of_history(settings.database)
+    return f"; in place of a history that ended with {end.seq}, {end.hash}" if end else ""
 
 
 def _only_a_person_knows(c: Credential) -> bool:
