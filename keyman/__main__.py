@@ -43,6 +43,10 @@ def script() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status is the one that the interface promises."""
     arguments = sys.argv[1:] if argv is None else argv
+    if os.getpid() == 1:  # in a container, with nobody before us
+        from keyman.first_process import take_office
+
+        take_office(alone=_starts_the_daemon(arguments))
     if arguments[:1] and arguments[0] in AT_ONCE:
         return _at_once(arguments[0], arguments[1:])
     if _starts_the_daemon(arguments):

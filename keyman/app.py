@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
@@ -18,11 +19,15 @@ from keyman.client.page import FILE
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import DEFAULT, Settings, prepare_home
 from keyman.core.model import Credential, Secret
-from keyman.db.journal import Journal
+from keyman.core.steps import Wait
+from keyman.db.journal import Event, Journal
 from keyman.desk import Desk
 from keyman.farewell import Farewell, whereabouts
 from keyman.lock import COMMAND, DAEMON, HomeLock
 from keyman.mirroring import Mirroring
+from keyman.notify import Notifying
+from keyman.notify.courier import Judging
+from keyman.notify.standing import standing
 from keyman.performer import Managed
 from keyman.publisher import Publisher
 from keyman.register import Register
@@ -40,9 +45,12 @@ class App:
     """Everything that works on one home, in one process. Close it to let the home go."""
 
     def __init__(
-        self, settings: Settings, *, role: str = DAEMON, clock: Clock | None = None
+        self, settings: Settings, *, role: str = DAEMON, by: str = "", clock: Clock | None = None
     ) -> None:
-        """Takes the home's lock. Raises Conflict if another process has it."""
+        """Takes the home's lock; `by`: who works here, for the history.
+
+        Raises Conflict if another process has it.
+        """
         self.clock: Clock = clock or SystemClock()
         self.warnings = prepare_home(settings.home)
         self._closing = ExitStack()
@@ -69,6 +77,7 @@ class App:
             home=str(settings.home),
             changed=self._changed,
         )
+        self.rotator.by = by or role
         self.farewell = Farewell(
             self.journal, self.stores, self.rotator, settings.network, self._secret_of
         )
@@ -83,7 +92,15 @@ class App:
             self.rotator.meter,
             self._publish,
         )
+        self.notifying = Notifying(
+            self.journal,
+            lambda: [managed.spec for managed in self.rotator.managed.values()],
+            self.clock,
+            self.rotator.meter,
+            where=platform.node(),
+        )
         self.desk.mirrors = self.mirroring.status
+        self.desk.notified = lambda: standing(self.settings.notify, self.journal.told())
         self.farewell.busy = self.mirroring.busy
         # Name → the newest token's number, and how far the wall was ahead of the time since boot
         # when it came: its end was told by that wall.
@@ -121,7 +138,8 @@ class App:
             name: managed_by(settings, one, self) for name, one in settings.credentials.items()
         }
         # What may fail comes first: a configuration is taken up whole or not at all.
-        records = [(each, self.journal.load(each.spec)[0]) for each in managed.values()]
+        loaded = self.journal.load_all(each.spec for each in managed.values())
+        records = [(each, one) for each, (one, _) in zip(managed.values(), loaded, strict=True)]
         self.journal.remember({one.name: whereabouts(one) for one in settings.credentials.values()})
         served = self.snapshot.names() | set(self.rotator.managed)
         before, left = self.settings, served - set(managed)
@@ -143,6 +161,7 @@ class App:
                 down.add(id(each.store))
             self.rotator.meter.knows(record)
         self.mirroring.look_after(records)
+        self.notifying.use(settings.notify, settings.network)
 
     def _replace_another_s(self, one: Managed, record: Credential, before: Settings) -> None:
         """A token that was asked for in other ways than now is soon another one's."""
@@ -188,10 +207,25 @@ class App:
                     f"a changed `{part}` is taken up at the next start only",
                     hint="restart the daemon",
                 )
+        if settings.notify != self.settings.notify:
+            Judging(settings.notify, settings.network).refuse()
+        self.note("new configuration", detail=difference(self.settings, settings))
         self.use(settings)
 
     def names(self) -> list[str]:
         return list(self.rotator.managed)
+
+    def turn(self, name: str) -> Wait:
+        """Advance it. What keeps turns from their end is counted; if it lasts people are told."""
+        try:
+            wait = self.rotator.advance(name)
+        except Exception as error:
+            self.rotator.meter.turn_failed()
+            said = error.message if isinstance(error, errors.Error) else type(error).__name__
+            self.notifying.standstill.failed(name, said)
+            raise
+        self.notifying.standstill.ended(name)
+        return wait
 
     def drive(self, name: str, limit: timedelta, done: Callable[[], bool]) -> None:
         """Advance one credential until `done` says so, or for that long."""
@@ -226,15 +260,29 @@ class App:
         """Seconds from the time since boot to the wall's: the same until somebody sets the wall."""
         return self.clock.now().timestamp() - self.clock.boot()
 
+    def note(self, kind: str, *, by: str = "", detail: str = "") -> None:
+        """Write into the history what concerns the whole home. Raises StoreFailed, Conflict."""
+        self.journal.note(Event(self.clock.now(), "", kind, by, detail=detail))
+
+    def note_if_possible(self, kind: str, *, detail: str = "") -> None:
+        """The same of what happens in any case: lookups go on while nothing can be written."""
+        try:
+            self.note(kind, detail=detail)
+        except errors.Error as error:
+            log.error("%s: the history does not say so: %s", kind, error.message)
+        self.rotator.tell_head()
+
     def keep_house(self) -> None:
         """Forget old history. Raises StoreFailed if the journal can't be written."""
-        self.journal.prune(self.clock.now())
+        self.journal.prune(self.clock.now(), self.rotator.tell_of_pruning)
 
     def close(self, *, clean: bool = True) -> None:
         """Let the home go; `clean` if no call of ours to a provider can still be under way."""
         self.mirroring.close()
+        self.notifying.close()
         if clean:
             self.rotator.release()
+        self.rotator.tell_head()
         if not self.mirroring.lanes.idle:
             self.stores.leave()
         self._closing.close()
@@ -252,9 +300,18 @@ class App:
         self.close(clean=kind is None or issubclass(kind, errors.Error))
 
 
-def open_app(settings: Settings, *, role: str = DAEMON) -> App:
+def open_app(settings: Settings, *, role: str = DAEMON, by: str = "") -> App:
     """The whole of keyman on this home. Raises Conflict while another process works on it."""
-    return App(settings, role=role)
+    return App(settings, role=role, by=by)
+
+
+def difference(before: Settings, after: Settings) -> str:
+    """Which credentials came, left or changed, by name: what is said of them may be secret."""
+    was, now = before.credentials, after.credentials
+    changed = sorted(name for name in was.keys() & now.keys() if was[name] != now[name])
+    parts = {"new": sorted(now.keys() - was.keys()), "gone": sorted(was.keys() - now.keys())}
+    said = {**parts, "changed": changed}.items()
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
 
 
 def upgrade_journal(settings: Settings) -> str:

@@ -1,51 +1,62 @@
 """When things happen: timers, signals, the sweep and the clock guard. What happens is elsewhere.
 
-Timers are hints. Each credential has one alarm, set to the moment its last `Wait` named; a sweep
-looks for alarms that were missed, and the guard notices when the wall clock jumps or the machine
-slept, since a timer that counts running time would ring late then. A turn that finds nothing
-due costs one read of the journal.
+Timers are hints. Each credential has one alarm, set to the moment its last `Wait` named, and the
+scheduler has one job for all of them, the bell, which rings for the earliest. A sweep looks for
+who has no alarm, and the guard notices when the wall clock jumps or the machine slept, since a
+timer that counts running time would ring late then. A turn that finds nothing due costs one
+read of the journal.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import resource
 import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
+from keyman import __version__
+from keyman.alarms import Alarms
 from keyman.app import open_app
 from keyman.clock import Clock
 from keyman.config import Settings
+from keyman.core.news import News
 from keyman.core.steps import Wait
 from keyman.errors import Error
-from keyman.pace import Pace
+from keyman.sd_notify import taken_from
 from keyman.serving.api import Api
 from keyman.serving.server import Agent
 from keyman.turns import Turns
 from keyman.views import Json
+from keyman.watched import Watched
 
 SWEEP_EVERY = timedelta(seconds=15)
 GUARD_EVERY = 1.0  # seconds
 JUMP = 1.5  # seconds by which wall and running time may differ between two looks
 LONGEST_WAIT = timedelta(hours=1)
+LOOKS_PER_SECOND = 3  # at most, where nothing is due: of very many, each waits for longer
 STOPS_WITHIN = 1.5  # seconds for turns under way to reach their record
 HEARS_WITHIN = 0.2  # seconds until a signal is heard
 TURNS_AT_ONCE = 8
-ALARMS_PER_SECOND = 9
-HELD_UP_PER_SECOND = 6
-TURNS_PER_SECOND = 10  # beside those under way: less than 20 requests within any second
+APART = 0.1  # seconds between two who are rung for: with those under way, less than 20 requests/s
+SPREAD = APART * 10 / 9  # when all are woken: room is left for who is to come back in a moment
 HOUSE_EVERY_HOURS = 6
+ITSELF = "itself"  # the scheduler's own thread, for what proves that it turns
 
 log = logging.getLogger("keyman.daemon")
 
@@ -66,53 +77,78 @@ class Following(Protocol):
     def close(self) -> None: ...
 
 
-class Nothing:
-    """Nothing follows."""
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """One look at the clocks."""
 
-    def start(self) -> None: ...
-    def tend(self) -> None: ...
-    def sweep(self) -> None: ...
-    def close(self) -> None: ...
+    wall: datetime
+    running: float
+    lived: float
+
+    @classmethod
+    def of(cls, clock: Clock) -> Self:
+        return cls(clock.now(), clock.monotonic(), clock.boot())
+
+    def set_by(self, later: Self) -> float:
+        """Seconds; a suspended machine's clock is right: time did pass."""
+        return (later.wall - self.wall).total_seconds() - (later.lived - self.lived)
+
+    def jumped(self, later: Self) -> float:
+        """Seconds by which alarms, which count running time, would ring late."""
+        return (later.wall - self.wall).total_seconds() - (later.running - self.running)
+
+
+class _Bell(BaseTrigger):  # type: ignore[misc]
+    """The job that never ends: next at `when(now)`, which must be later than now."""
+
+    def __init__(self, when: Callable[[datetime], datetime]) -> None:
+        self._when = when
+
+    def get_next_fire_time(self, _: datetime | None, now: datetime) -> datetime:
+        return self._when(now)
 
 
 class Daemon:
     """The scheduler around `advance`. `serve` runs until SIGTERM or SIGINT.
 
-    `following`, if set before that, is started, tended and closed with it.
+    Who is put into `following` before that is started, tended and closed with it; `each_minute` is
+    called so often.
     """
 
     def __init__(
         self,
         advance: Callable[[str], Wait],
-        names: Callable[[], Iterable[str]],
+        names: Callable[[], Collection[str]],
         clock: Clock,
         agent: Serving,
         reload: Callable[[], object],
         clock_set: Callable[[timedelta], None],
         keep_house: Callable[[], None],
     ) -> None:
-        self._turns = Turns(advance, clock)
+        self._turns = Turns(advance, clock, self._turn_ended)
         self._clock_set = clock_set
         self._keep_house = keep_house
-        self.following: Following = Nothing()
+        self.following: list[Following] = []
+        self.each_minute: Callable[[], None] = lambda: None
         self._names = names
         self._clock = clock
         self._agent = agent
         self._reload = reload
-        self._due: dict[str, datetime] = {}
-        self._pace, self._pacing = Pace(ALARMS_PER_SECOND), threading.Lock()
-        self._held_up = Pace(HELD_UP_PER_SECOND)
-        self._begun: deque[float] = deque(maxlen=TURNS_PER_SECOND)
+        self._alarms = Alarms()
+        self._rang = clock.monotonic() - APART
+        self._moving = threading.Lock()
+        self._broken: dict[str, str] = {}
+        self._set_since = self._jumped_since = _Moment.of(clock)
         self._stop = threading.Event()
         self._hang_up = threading.Event()
         self._scheduler = BackgroundScheduler(
             jobstores={"default": MemoryJobStore()},
-            executors={"default": ThreadPoolExecutor(TURNS_AT_ONCE)},
-            # Late is never too late, several missed alarms are one, and turns exclude each other
-            # themselves, so that a wake-up during a turn isn't dropped.
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 8},
+            executors={"default": ThreadPoolExecutor(TURNS_AT_ONCE), ITSELF: DebugExecutor()},
+            # Late is never too late, and several that were missed are one.
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
             timezone="UTC",
         )
+        self._bell = self._scheduler.add_job(self._ring, _Bell(self._rings_at), executor=ITSELF)
 
     # Alarms.
 
@@ -121,90 +157,124 @@ class Daemon:
         if not self._stop.is_set():
             self._scheduler.add_job(self.turn, "date", run_date=self._clock.now(), args=(name,))
 
-    def poke_all(self) -> None:
-        """Give each a turn now, but not all at once: ten thousand tokens are many calls.
+    def poke_all(self, first: Iterable[str] = ()) -> None:
+        """Give each a turn soon, but not all at once: ten thousand tokens are many calls.
 
         Whoever has its turn sooner keeps it.
         """
-        with self._pacing:
-            self._pace = Pace(ALARMS_PER_SECOND)
-        now = self._clock.now()
-        for name in self._names():
-            with self._pacing:
-                moment = self._pace.moment(now, now)
-            due = self._due.get(name)
-            if due is None or not now <= due < moment:
-                self._alarm(name, moment)
+        now, names = self._clock.now(), self._names()
+        in_turn = dict.fromkeys(name for name in first if name in names) | dict.fromkeys(names)
+        for place, name in enumerate(in_turn):
+            self._alarms.by(name, now + timedelta(seconds=place * SPREAD))
+        self._move_bell()
 
     def turn(self, name: str) -> None:
-        if name not in set(self._names()):
-            self._due.pop(name, None)
-            return
-        until = self._turns.take(name)
-        if until is not None:
-            self._in_turn(name, min(until, self._clock.now() + LONGEST_WAIT))
-
-    def _in_turn(self, name: str, at: datetime, pace: Pace | None = None) -> None:
-        with self._pacing:
-            moment = (pace or self._pace).moment(at, self._clock.now())
-        self._alarm(name, moment)
-
-    def _rung(self, name: str) -> None:
-        """Alarms that were held up, by a busy machine or a stop, ring together: not all begin.
-
-        The rest is put beside those to come and not behind them, who may be ten thousand.
-        """
-        if self._may_begin():
-            self.turn(name)
+        if name in self._names():
+            self._turns.take(name)
+            self._move_bell()
         else:
-            self._in_turn(name, self._clock.now(), self._held_up)
+            self._alarms.drop(name)
 
-    def _may_begin(self) -> bool:
+    def _turn_ended(self, name: str, until: datetime) -> None:
+        by_count = timedelta(seconds=len(self._names()) / LOOKS_PER_SECOND)
+        self._alarms.set(name, min(until, self._clock.now() + max(LONGEST_WAIT, by_count)))
+
+    def _ring(self) -> None:
+        """In the scheduler's own thread. Who can't have a turn yet stays in the queue, where those
+        go first who wait for longest.
+        """
         now = self._clock.monotonic()
-        with self._pacing:
-            if len(self._begun) == TURNS_PER_SECOND and now - self._begun[0] < 1:
-                return False
-            self._begun.append(now)
-            return True
+        if now - self._rang < APART:
+            return
+        self._rang = now
+        if len(self._turns.under_way()) < TURNS_AT_ONCE:
+            name = self._alarms.ring(self._clock.now())
+            if name is not None:
+                self.poke(name)
 
-    def _alarm(self, name: str, at: datetime) -> None:
-        self._due[name] = at
-        if not self._stop.is_set():
-            self._scheduler.add_job(
-                self._rung, "date", run_date=at, args=(name,), id=name, replace_existing=True
-            )
+    def _rings_at(self, now: datetime) -> datetime:
+        """For the earliest. The scheduler asks once more after each ring, so none is missed."""
+        rest = max(APART - (self._clock.monotonic() - self._rang), APART / 10)
+        return max(self._alarms.earliest() or now + SWEEP_EVERY, now + timedelta(seconds=rest))
+
+    def _move_bell(self) -> None:
+        """An alarm was set. One thread at a time, lest the later of two moments prevail."""
+        with self._moving, suppress(JobLookupError):  # all jobs are gone when it shuts down
+            earliest = self._alarms.earliest()
+            if earliest is not None:
+                self._bell.modify(next_run_time=earliest)
 
     def sweep(self) -> None:
-        """Whoever's alarm should have rung by now, and whoever has none."""
-        now = self._clock.now()
-        for name in self._names():
-            if self._due.get(name, now) + timedelta(seconds=2) <= now or name not in self._due:
-                self._in_turn(name, now)
-        self.following.sweep()
+        """Whoever has no alarm, and no turn that would set one."""
+        now, under_way = self._clock.now(), self._turns.under_way()
+        for name in self._alarms.lacking(self._names()):
+            if name not in under_way:
+                self._alarms.by(name, now)
+        self._move_bell()
+        for one in self.following:
+            one.sweep()
+
+    def turns(self, within: float) -> bool:
+        """Whether the scheduler takes up within so many seconds what it is given to do at once."""
+        came, now = threading.Event(), self._clock.now()
+        self._scheduler.add_job(came.set, "date", run_date=now, executor=ITSELF)
+        return came.wait(within)
 
     def _guard(self) -> None:
-        """Ring every alarm anew when the wall clock moved otherwise than time did."""
-        clock = self._clock
-        wall, running, lived = clock.now(), clock.monotonic(), clock.boot()
+        """Ring every alarm anew when the wall clock moved otherwise than time did.
+
+        Whatever goes wrong in here or in who is tended, this goes on: nobody else would.
+        """
+        self._set_since = self._jumped_since = _Moment.of(self._clock)
         while not self._stop.wait(GUARD_EVERY):
             if self._hang_up.is_set():
                 self._hang_up.clear()
-                self._take_up_configuration()
-            self.following.tend()
-            passed = (clock.now() - wall).total_seconds()
-            awake, set_by = clock.monotonic() - running, passed - (clock.boot() - lived)
-            wall, running, lived = clock.now(), clock.monotonic(), clock.boot()
-            if abs(set_by) > JUMP:  # a suspended machine's clock is right: time did pass
-                self._clock_set(timedelta(seconds=set_by))
-            if abs(passed - awake) > JUMP:
-                log.warning("the clock jumped by %.1f s: all is scheduled anew", passed - awake)
-                self.poke_all()
+                self._surely("taking up the configuration", self._take_up_configuration)
+            for one in self.following:
+                self._surely(f"tending {type(one).__name__}", one.tend)
+            self._surely("following the clock", self._follow_the_clock)
+            self._surely("scheduling all anew", self._follow_a_jump)
+
+    # Each goes on from where it last went well: what failed is found again at the next look. One
+    # that goes on failing keeps the other from nothing.
+
+    def _follow_the_clock(self) -> None:
+        now = _Moment.of(self._clock)
+        by = self._set_since.set_by(now)
+        if abs(by) > JUMP:
+            self._clock_set(timedelta(seconds=by))
+        self._set_since = now
+
+    def _follow_a_jump(self) -> None:
+        now = _Moment.of(self._clock)
+        by = self._jumped_since.jumped(now)
+        if abs(by) > JUMP:
+            self.poke_all()
+            for job in self._scheduler.get_jobs():  # else they wait for times that were set back
+                with suppress(JobLookupError):  # it ran meanwhile
+                    job.modify(next_run_time=now.wall)
+            log.warning("the clock jumped by %.1f s: all is scheduled anew", by)
+        self._jumped_since = now
+
+    def _surely(self, what: str, work: Callable[[], None]) -> None:
+        """Do it. What nobody foresaw is said once for as long as it lasts, and ends nothing."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 see above
+            said = _named(error)
+            if self._broken.get(what) != said:
+                log.error("%s failed, and is tried again: %s", what, said)
+            self._broken[what] = said
+        else:
+            self._broken.pop(what, None)
 
     def _take_up_configuration(self) -> None:
         try:
             self._reload()
         except Error as error:
             log.error("the configuration stays as it was: %s", error.message)
+        except Exception as error:  # noqa: BLE001 whoever asked for it is told by the log alone
+            log.error("the configuration stays as it was: %s", _named(error))
 
     # Life.
 
@@ -222,9 +292,11 @@ class Daemon:
         self._scheduler.add_job(
             self._keep_house, "interval", hours=HOUSE_EVERY_HOURS, next_run_time=self._clock.now()
         )
+        self._scheduler.add_job(self.each_minute, "interval", minutes=1)
         guard = threading.Thread(target=self._guard, name="clock-guard", daemon=True)
         guard.start()
-        self.following.start()
+        for one in self.following:
+            one.start()
         self.poke_all()
         log.info("running, pid %d", os.getpid())
         # The kernel may hand a signal to any thread, but Python runs its handler in this one, and
@@ -240,15 +312,22 @@ class Daemon:
         log.info("stopping")
         deadline = self._clock.monotonic() + STOPS_WITHIN
         self._scheduler.shutdown(wait=False)
-        self.following.close()
+        for one in self.following:
+            one.close()
         self._agent.stop()
-        while not self._turns.idle() and self._clock.monotonic() < deadline:
+        while self._turns.under_way() and self._clock.monotonic() < deadline:
             self._clock.sleep(0.02)
 
     @property
     def idle(self) -> bool:
         """False: a turn is still under way. Ending the process now is as safe as a power cut."""
-        return self._turns.idle()
+        return not self._turns.under_way()
+
+
+def _named(error: Exception) -> str:
+    """What it is; its text might quote a value, except where it is the system's."""
+    said = type(error).__name__
+    return f"{said}: {error.strerror}" if isinstance(error, OSError) else said
 
 
 def harden() -> list[str]:
@@ -278,16 +357,24 @@ def _undumpable() -> bool:
 
 def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
     """Serve until asked to stop. False if a turn was still under way then."""
+    manager = taken_from(os.environ, os.getpid())
+    manager.status("opening journal and stores")
+    gc.disable()  # nothing that is made here is to be thrown away, and it may be very much
     app = open_app(settings)
+    gc.freeze()  # not to be looked through again and again
+    gc.enable()
     for warning in app.warnings:
         log.warning("%s", warning)
 
     def reload() -> Json:
-        fresh = reread()
-        agent.reread_certificate()
-        with agent.doors.narrowing(fresh.allow_uids):
-            app.take_up(fresh)
-        daemon.poke_all()
+        with watched.reloading():
+            fresh, before = reread(), app.settings.credentials
+            agent.reread_certificate()
+            with agent.doors.narrowing(fresh.allow_uids):
+                app.take_up(fresh)
+        daemon.poke_all(
+            first=(name for name, one in fresh.credentials.items() if one != before.get(name))
+        )
         return {"credentials": app.desk.names()}
 
     at, since = settings.agent, app.clock.now()
@@ -299,13 +386,19 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
         clients=app.register,
         meter=app.rotator.meter,
     )
-    app.rotator.heard = app.mirroring.telling.heard = api.heard
+    api.ordered_reload = lambda by: app.note("ordered reload", by=by)
+
+    def heard(news: Sequence[News]) -> None:
+        api.heard(news)
+        app.notifying.heard(news)
+
+    app.rotator.heard = app.mirroring.telling.heard = heard
     agent = Agent(api, at.socket, allow_uids=at.allow_uids, listen=at.listen)
     agent.doors.narrow(settings.allow_uids)
     app.rotator.wait_for(agent.taken)
     daemon = Daemon(
-        app.rotator.advance,
-        app.names,
+        app.turn,
+        lambda: app.rotator.managed,
         app.clock,
         agent,
         reload,
@@ -313,8 +406,14 @@ def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
         keep_house=app.keep_house,
     )
     app.desk.poke = daemon.poke
-    daemon.following = app.mirroring
+    watched = Watched(
+        manager, app.clock, health=api.metrics.health, turns=daemon.turns, socket=at.socket
+    )
+    daemon.following = [watched, app.mirroring, app.notifying]
+    daemon.each_minute = app.rotator.tell_head
+    app.note_if_possible("daemon started", detail=f"keyman {__version__}, pid {os.getpid()}")
     daemon.serve()
+    app.note_if_possible("daemon stopped")
     if daemon.idle:
         app.close()
     return daemon.idle

@@ -60,13 +60,14 @@ class Entrusted:
 
 
 class Forgets(Protocol):
-    def forget(self, name: str, *, revoke: bool) -> Json:
+    def forget(self, name: str, *, revoke: bool, by: str) -> Json:
         """Drop all that is known of a credential; with `revoke`, destroy its secrets first."""
 
 
 class Desk:
     """`poke(name)`, once it is set, is called when a credential should have a turn now;
-    `mirrors(name)` tells how far the stores are that follow it.
+    `mirrors(name)` tells how far the stores are that follow it, `notified()` how it is with those
+    who are told what happens.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Desk:
         self._keyed = threading.Lock()  # two at once with one key are one order
         self.poke: Callable[[str], None] = lambda _: None
         self.mirrors: Callable[[str], list[Json]] = lambda _: []
+        self.notified: Callable[[], list[Json]] = list
 
     @property
     def _managed(self) -> Mapping[str, Managed]:
@@ -97,12 +99,15 @@ class Desk:
 
     def status(self, name: str) -> Json:
         """One element of `status --json`. Raises NotFound."""
-        credential, observed = self._load(name)
-        said = credential_view(credential, observed, self._clock.now())
-        return said | {"mirrors": self.mirrors(name)}
+        return self._view(*self._load(name))
 
     def statuses(self) -> list[Json]:
-        return [self.status(name) for name in self.names()]
+        managed = sorted(self._managed.items())
+        return [self._view(*one) for one in self._journal.load_all(m.spec for _, m in managed)]
+
+    def _view(self, credential: Credential, observed: Observed | None) -> Json:
+        said = credential_view(credential, observed, self._clock.now())
+        return said | {"mirrors": self.mirrors(credential.name)}
 
     def receipt(self, order_id: str) -> Json:
         """What the order has come to so far. Raises NotFound."""
@@ -188,7 +193,7 @@ class Desk:
         """Take an existing slot or key under management. Raises Conflict or ProviderFailed."""
         self._load(name)
         self._rotator.adopt(
-            name, key.secret, slot=key.slot, key_id=key.key_id, take_over=key.take_over
+            name, key.secret, slot=key.slot, key_id=key.key_id, take_over=key.take_over, by=by
         )
         log.info("%s: %s adopted by %s", name, key.slot or key.key_id, by)
         self.poke(name)
@@ -213,7 +218,7 @@ class Desk:
                 f"{name} is still in the configuration",
                 hint="remove it there (and `keyman reload`) first",
             )
-        done = self._farewell.forget(name, revoke=revoke)
+        done = self._farewell.forget(name, revoke=revoke, by=by)
         log.info("%s: forgotten, by %s", name, by)
         return done
 

@@ -39,7 +39,9 @@ def put(text: bytes, values: Mapping[str, str]) -> bytes:
     pieces, done, seen = [], 0, set[bytes]()
     for name, start, end in _values(text):
         if name in wanted:
-            pieces += [text[done:start], wanted[name]]
+            # A comment may touch quotes; what is not in quotes it would become a part of.
+            apart = b" " if text.startswith(b"#", end) else b""
+            pieces += [text[done:start], wanted[name], apart]
             done = end
             seen.add(name)
     pieces.append(text[done:])

@@ -36,9 +36,10 @@ class Error(Exception):
     default_hint = "run `keyman check`"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint or self.default_hint
+        # Words may be a service's own: half a surrogate pair could be written down nowhere.
+        self.message = message.encode(errors="replace").decode()
+        self.hint = (hint or self.default_hint).encode(errors="replace").decode()
+        super().__init__(self.message)
 
     def as_json(self) -> dict[str, dict[str, str]]:
         """The object that commands with --json and the agent answer with."""

@@ -32,7 +32,7 @@ from keyman.core.model import Credential, Observed, Place, Secret, Spec
 from keyman.core.picture import GONE
 from keyman.core.policy import Policy
 from keyman.core.situation import Situation
-from keyman.db.journal import Journal
+from keyman.db.journal import Event, Journal
 from keyman.providers import SecretOf, open_provider
 from keyman.providers.protocol import Provider
 from keyman.rotator import Rotator
@@ -93,7 +93,8 @@ def _revived(kind: Any, said: Any) -> Any:
 
 
 class Farewell:
-    """Forgets, in an order that can be repeated after any failure: provider, stores, journal.
+    """Forgets, in an order that can be repeated after any failure: provider, stores, journal, and
+    the journal only with nothing left in any store.
 
     `busy(name)`, once it is set, tells whether somebody is still writing its mirrors.
     """
@@ -113,27 +114,61 @@ class Farewell:
         self._secret_of = secret_of
         self.busy: Callable[[str], bool] = lambda _: False
 
-    def forget(self, name: str, *, revoke: bool) -> Json:
-        """Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet,
-        StoreFailed or Conflict if some may be: ask again.
+    def forget(self, name: str, *, revoke: bool, by: str = "") -> Json:
+        """A store that can't be asked holds up nobody: it is named in the answer, and the record
+        stays until it was emptied too.
+
+        Raises NotFound if nothing is known of it, ProviderFailed with nothing dropped yet,
+        Conflict: ask again.
         """
         if self.busy(name):
             raise errors.Conflict(f"a mirror of {name} is just being written", hint="ask again")
-        kept = [store for store in self._stores.values() if _holds(store, name)]
+        left: dict[str, errors.Error] = {}
+        kept = [store for store in self._stores if self._try(store, name, _holds, left)]
         if name not in self._journal.names() and not kept:
-            left = set(self._journal.names()) - set(self._rotator.managed)
-            raise errors.NotFound(
-                f"nothing is known of {name!r}",
-                hint=f"known and not configured any more: {', '.join(sorted(left)) or 'none'}",
-            )
+            self._refuse_unknown(name, left)
+        now = self._rotator.clock.now
+        self._journal.note(Event(now(), name, "ordered forget", by, detail="revoke" * revoke))
         gone = self._revoke(name) if revoke else []
         for store in kept:
-            if isinstance(store, Pointing):
-                store.point(name, None)
-            for _, number in store.list(name):
-                store.drop(name, number)
-        self._journal.forget(name)
-        return {"name": name, "forgotten": True, "revoked": gone}
+            self._try(store, name, _empty, left)
+        slots = ", ".join(str(one["slot"]) for one in gone)
+        said = [f"revoked at the provider: {slots}"] if slots else []
+        if left:
+            said.append(f"left in {', '.join(sorted(left))}")
+            self._journal.note(Event(now(), name, "forgotten in part", by, detail="; ".join(said)))
+        else:
+            self._journal.forget(name, [Event(now(), name, "forgotten", by, detail="".join(said))])
+        return {
+            "name": name,
+            "forgotten": not left,
+            "revoked": gone,
+            "left": [_left(store, name, error) for store, error in sorted(left.items())],
+        }
+
+    def _try(
+        self,
+        store: str,
+        name: str,
+        what: Callable[[Store, str], bool],
+        left: dict[str, errors.Error],
+    ) -> bool:
+        """Do that with the store of that name; one that fails is among those `left`."""
+        try:
+            return what(self._stores[store], name)
+        except errors.Error as error:
+            left[store] = error
+            return False
+
+    def _refuse_unknown(self, name: str, left: Mapping[str, errors.Error]) -> None:
+        for store, error in left.items():
+            what = f"nothing is known of {name!r} here, and {store} can't be asked: {error.message}"
+            raise errors.StoreFailed(what, hint=error.hint)
+        known = sorted(set(self._journal.names()) - set(self._rotator.managed))
+        raise errors.NotFound(
+            f"nothing is known of {name!r}",
+            hint=f"known and not configured any more: {', '.join(known) or 'none'}",
+        )
 
     def _revoke(self, name: str) -> list[Json]:
         """Destroy what is ours at the provider, and look that it is."""
@@ -181,6 +216,19 @@ def _holds(store: Store, name: str) -> bool:
     if store.list(name):
         return True
     return isinstance(store, Pointing) and store.pointed(name) is not None
+
+
+def _empty(store: Store, name: str) -> bool:
+    if isinstance(store, Pointing):
+        store.point(name, None)
+    for _, number in store.list(name):
+        store.drop(name, number)
+    return True
+
+
+def _left(store: str, name: str, error: errors.Error) -> Json:
+    again = f"`keyman forget {name}` again once it answers, or without it in the configuration"
+    return {"store": store, "error": error.message, "hint": f"{error.hint}; then {again}"}
 
 
 def _refuse_without_means(spec: Spec, options: Options) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from keyman.errors import Conflict
+from keyman.errors import Conflict, StoreFailed
 
 DAEMON = "daemon"
 COMMAND = "command"
@@ -24,25 +26,29 @@ PAUSE = 0.02  # seconds; whoever only looks (`held_by`) holds the lock for micro
 class HomeLock:
     """Held from construction to `release`, by this process alone.
 
-    Raises Conflict, naming the holder's pid, if another process holds it.
+    Raises Conflict, naming the holder's pid, if another process holds it, and StoreFailed if the
+    file can't be made or written.
     """
 
     def __init__(self, path: Path, role: str = DAEMON) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600)
-        if not _taken(self._file):
-            pid = _written(self._file).partition(" ")[0] or "unknown"
-            os.close(self._file)
-            raise Conflict(
-                f"another keyman works on this home (pid {pid})",
-                hint="speak to that one, or stop it first",
-            )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()} {role}\n".encode(), 0)
+        with _translated(path), ExitStack() as on_failure:
+            self._file = os.open(path, flags, 0o600)
+            on_failure.callback(os.close, self._file)
+            if not _taken(self._file):
+                pid = _written(self._file).partition(" ")[0] or "unknown"
+                raise Conflict(
+                    f"another keyman works on this home (pid {pid})",
+                    hint="speak to that one, or stop it first",
+                )
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()} {role}\n".encode(), 0)
+            on_failure.pop_all()
 
     def release(self) -> None:
         if self._file >= 0:
-            os.ftruncate(self._file, 0)
+            with suppress(OSError):  # on a broken disk; what it says counts only while it is locked
+                os.ftruncate(self._file, 0)
             os.close(self._file)  # closing the last descriptor lets the kernel's lock go
             self._file = -1
 
@@ -56,6 +62,17 @@ class HomeLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(
+            f"the lock {path} can't be taken: {error.strerror}",
+            hint="keyman's home must be writable, its disk not full",
+        ) from error
 
 
 def held_by(path: Path) -> str | None:

@@ -35,6 +35,15 @@ class Spent:
     times: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Messages that one target got, tries that came to nothing, and how the last one ended."""
+
+    sent: int = 0
+    failed: int = 0
+    failing: bool = False
+
+
 @dataclass(slots=True)
 class Figures:
     """All that was counted, as of one moment."""
@@ -45,6 +54,8 @@ class Figures:
     spent: dict[Call, Spent] = field(default_factory=dict)
     last_turn: datetime | None = None
     behind: dict[tuple[str, str], bool] = field(default_factory=dict)  #: credential, mirror
+    turns_failed: int = 0
+    told: dict[str, Told] = field(default_factory=dict)  #: by the names of those who are told
 
 
 class Meter:
@@ -84,6 +95,25 @@ class Meter:
             if (name, store) in self._figures.behind:
                 self._figures.behind[name, store] = behind
 
+    def targets(self, names: Collection[str]) -> None:
+        """Who is told what happens; forget the others."""
+        with self._lock:
+            known = self._figures.told
+            self._figures.told = {name: known.get(name, Told()) for name in names}
+
+    def told(self, target: str, *, done: bool) -> None:
+        """A message was delivered, or could not be."""
+        with self._lock:
+            known = self._figures.told.get(target)
+            if known is not None:
+                sent, failed = known.sent + done, known.failed + (not done)
+                self._figures.told[target] = Told(sent, failed, failing=not done)
+
+    def turn_failed(self) -> None:
+        """A turn came to no end: the journal, or a fault of our own."""
+        with self._lock:
+            self._figures.turns_failed += 1
+
     def turned(self, now: datetime) -> None:
         """A turn came to its end, whatever there was to do in it."""
         self._figures.last_turn = now
@@ -119,4 +149,6 @@ class Meter:
                 {call: Spent(s.seconds, s.times) for call, s in now.spent.items()},
                 now.last_turn,
                 dict(now.behind),
+                now.turns_failed,
+                dict(now.told),
             )

@@ -22,6 +22,7 @@ ONCE_AT_MOST = 600.0  # seconds for one credential
 ONCE_RESTS = timedelta(seconds=10)  # the longest pause after a failure that is sat out
 ONCE_TRIES = 3
 MIRRORS_WITHIN = 60.0  # seconds for all of them
+TOLD_WITHIN = 60.0  # and for those who are told what happened
 
 log = logging.getLogger("keyman.once")
 
@@ -31,12 +32,14 @@ def run_once(settings: Settings) -> list[Json]:
 
     `last_error` and `hint` say why, if that is known.
     """
-    with open_app(settings, role=COMMAND) as app:
+    with open_app(settings, role=COMMAND, by="daemon --once") as app:
         for warning in app.warnings:
             log.warning("%s", warning)
         troubled = do_what_is_due(app)
         for behind in app.mirroring.settle(MIRRORS_WITHIN, every=True):
             log.warning("%s", behind)
+        for untold in app.notifying.settle(TOLD_WITHIN):
+            log.warning("%s", untold)
         return troubled
 
 

@@ -6,10 +6,9 @@ before its record is written; never sees a vendor's object.
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from keyman import errors
 from keyman.clock import Clock
@@ -21,9 +20,11 @@ from keyman.core.model import (
     Place,
     Secret,
     Spec,
+    Stage,
     Verdict,
     Version,
 )
+from keyman.core.situation import Situation
 from keyman.core.steps import (
     Abandon,
     Accept,
@@ -49,6 +50,9 @@ from keyman.stores.protocol import Store
 
 MUTATIONS = (Claim, Create, Issue, Activate, Retire, Revoke)
 NOT_STORED = "its secret is not in the store"
+TRIES_ELSEWHERE = (
+    3  # of stores that can't be asked, before what can be issued anew is taken for lost
+)
 
 log = logging.getLogger("keyman.performer")
 
@@ -56,6 +60,10 @@ log = logging.getLogger("keyman.performer")
 def nothing(_: str) -> Iterable[int]:
     """Nobody serves clients here, so nothing was taken."""
     return ()
+
+
+def unheard(_name: str, _version: Version, _store: str) -> None:
+    """Nobody writes the history: the log says it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +75,44 @@ class Managed:
     store: Store
     store_name: str = ""  #: as the configuration calls it; "" for what is no store of that
     mirrors: tuple[str, ...] = ()  #: the stores that follow it, by their names there
+    elsewhere: Mapping[str, Store] = field(default_factory=dict, compare=False)
+    """Where its secrets may be that are not in its store, the likeliest first. Opened when asked
+    for: that may raise StoreFailed, NotAllowed or ConfigError.
+    """
+
+    def read(self, version: Version) -> Secret | None:
+        """Its secret, from the store. Raises SecretDamaged for one that is not what was put there,
+        and StoreFailed.
+        """
+        found = self.store.get(self.spec.name, version.number)
+        if found is None or version.is_of(found, self.spec.installation):
+            return found
+        what = f"{self.spec.name}/{version.number}"
+        where = f"the store {self.store_name}" if self.store_name else "its store"
+        raise errors.SecretDamaged(
+            f"{what} in {where} is not what keyman put there: somebody changed it",
+            hint="it is given to nobody: keyman looks for another copy, else replaces it; find out"
+            " who may write there",
+        )
 
 
 class Performer:
-    """`taken(name)`, once it is set, tells which versions connected clients took last."""
+    """`taken(name)`, once it is set, tells which versions connected clients took last;
+    `fetched(name, version, store)` is told what was found elsewhere, and put where it belongs.
+    """
 
     def __init__(self, clock: Clock, new_id: Callable[[], str], installation: str) -> None:
         self.clock = clock
         self.new_id = new_id
         self.installation = installation
         self.taken: Callable[[str], Iterable[int]] = nothing
+        self.fetched: Callable[[str, Version, str], None] = unheard
 
     def perform(
         self, managed: Managed, c: Credential, observed: Observed | None, step: Step
     ) -> tuple[Credential, Observed | None]:
         """Do the step; return the record and the provider's picture as they now are."""
+        managed = self.as_allowed(managed, c, observed)
         if isinstance(step, Observe):
             seen = managed.provider.observe(step.handles, self.clock.now(), step.optional)
             if seen is None:
@@ -139,9 +170,10 @@ class Performer:
             case Examine(version):
                 return self._examine(managed, c, observed, version)
             case Promote(version):
-                if self.kept(managed, version.number) is None:
+                if self.kept(managed, c, version) is None:
                     return self._missing(managed, c, version)
-                return transitions.promoted(c, version, now)
+                # Reading may take long, and the overlap begins when the record is written.
+                return transitions.promoted(c, version, self.clock.now())
             case Accept():
                 return transitions.accepted(c, step, now)
             case Abandon():
@@ -169,7 +201,7 @@ class Performer:
     def _carry(self, managed: Managed, c: Credential, version: Version) -> Credential:
         assert version.carries is not None
         source = c.version(version.carries)
-        secret = self.kept(managed, version.carries)
+        secret = self.kept(managed, c, source) if source else None
         if source is None or secret is None:
             c = transitions.lost(c, source) if source else c
             return transitions.abandoned(c, Abandon(version, NOT_STORED))
@@ -197,33 +229,67 @@ class Performer:
 
     def _verify(self, managed: Managed, c: Credential, version: Version) -> Credential:
         """One probe; if it is refused, the current secret shows whether that says anything."""
-        secret = self.kept(managed, version.number)
+        secret = self.kept(managed, c, version)
         if secret is None:
             return self._missing(managed, c, version)
         verdict = managed.provider.verify(secret)
         control = None
         current = c.current
         if verdict in (Verdict.REFUSED, Verdict.FORBIDDEN) and current and not current.dead_at:
-            beside = self.kept(managed, current.number)
+            beside = self.kept(managed, c, current)
             control = managed.provider.verify(beside) if beside else None
         return transitions.probed(c, version, verdict, control, self.clock.now())
 
     def _examine(
         self, managed: Managed, c: Credential, observed: Observed | None, version: Version
     ) -> Credential:
-        secret = self.kept(managed, version.number)
+        secret = self.kept(managed, c, version)
         if secret is None:
             return transitions.lost(c, version)
         verdict = managed.provider.verify(secret)
         return transitions.examined(c, version, verdict, observed, self.clock.now())
 
-    def kept(self, managed: Managed, number: int) -> Secret | None:
-        """The stored secret; None if it isn't there, or so damaged that it never will be again."""
+    def as_allowed(self, managed: Managed, c: Credential, observed: Observed | None) -> Managed:
+        """Who does not drive the key changes nothing in any store, so it fetches nothing either."""
+        displaced = Situation(c, observed, self.clock.now()).other_owner
+        return replace(managed, elsewhere={}) if displaced else managed
+
+    def kept(self, managed: Managed, c: Credential, version: Version) -> Secret | None:
+        """The stored secret. If it isn't there, or damaged, it is fetched from wherever else it
+        is; None if nobody has it.
+
+        Raises StoreFailed while its store, or one that may have it as well, can't be asked.
+        """
         try:
-            return managed.store.get(managed.spec.name, number)
+            found = managed.read(version)
         except errors.SecretDamaged as error:
             log.error("%s", error.message)
+            found = None
+        return found or self._fetched(managed, c, version)
+
+    def _fetched(self, managed: Managed, c: Credential, version: Version) -> Secret | None:
+        """Only what is its secret by its fingerprint, and may work still."""
+        over = version.dead_at or version.stage is Stage.REVOKED
+        if c.spec.mints or over or version.fingerprint is None:
             return None
+        if version.expired(self.clock.now()):
+            return None
+        try:
+            found = _elsewhere(managed, version)
+        except errors.StoreFailed as error:
+            another = c.spec.issues and c.failures >= TRIES_ELSEWHERE
+            if managed.store.durable and not another:
+                raise
+            log.warning("%s", error.message)
+            found = None
+        if found is None:
+            return None
+        where, secret = found
+        self.put(managed, c.name, version, secret)
+        said = "%s: version %d was not in %s: put there, out of %s"
+        log.warning(said, c.name, version.number, managed.store_name, where)
+        self.fetched(c.name, version, where)
+        return secret
 
     def failed(self, c: Credential, step: Step, error: errors.Error) -> Credential:
         """An outcome that is not `done`: what is known now, and how long to rest."""
@@ -254,10 +320,32 @@ class Performer:
         return orders.refused(c, error.message, now) if isinstance(error, errors.Rejected) else c
 
     def fingerprint(self, secret: Secret) -> str:
-        """Tells secrets apart without showing them: keyed with this installation's name."""
-        key = f"keyman fingerprint {self.installation}".encode()
-        digest = hmac.digest(key, secret.reveal().encode(), "sha256")
-        return f"hmac:{digest.hex()[:12]}"
+        """Tells secrets apart without showing them."""
+        return secret.fingerprint(self.installation)
+
+
+def _elsewhere(managed: Managed, version: Version) -> tuple[str, Secret] | None:
+    """The first other store that has it, by name. Raises StoreFailed if none of those that can be
+    asked has it, and some can't be.
+    """
+    silent: dict[str, errors.Error] = {}
+    for name in managed.elsewhere:
+        try:
+            secret = managed.elsewhere[name].get(managed.spec.name, version.number)
+        except errors.SecretDamaged:
+            continue
+        except errors.Error as failure:  # also one that does not open
+            silent[name] = failure
+            continue
+        if secret is not None and version.is_of(secret, managed.spec.installation):
+            return name, secret
+    for name, why in silent.items():
+        what = f"{managed.spec.name}: version {version.number} is not in {managed.store_name}"
+        raise errors.StoreFailed(
+            f"{what}, and {name} can't be asked for it: {why.message}",
+            hint=f"{why.hint}; or take {name} out of the configuration, if it never had it",
+        )
+    return None
 
 
 def _key(observed: Observed | None, handle: str) -> KeySeen:

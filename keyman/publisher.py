@@ -32,8 +32,9 @@ class Publisher:
         """Let lookups follow the record as it was saved. False if a secret could not be read:
         the store did not answer, or is not to be asked.
         """
-        secrets, complete = self._secrets(managed, credential, ask=ask)
-        answer = answer_for(credential, secrets, managed.provider.lookup(), self._clock.now())
+        secrets, unread, complete = self._secrets(managed, credential, ask=ask)
+        lookup, now = managed.provider.lookup(), self._clock.now()
+        answer = answer_for(credential, secrets, lookup, now, unread=unread)
         self._snapshot.publish(credential.name, answer)
         return complete
 
@@ -56,28 +57,33 @@ class Publisher:
 
     def _secrets(
         self, managed: Managed, credential: Credential, *, ask: bool
-    ) -> tuple[dict[int, Secret], bool]:
+    ) -> tuple[dict[int, Secret], dict[int, StoreFailed], bool]:
         """Those of the versions that may be handed out, now or soon, read from the store where not
-        yet held; and whether nothing is missing that may be handed out now.
+        yet held; why others could not be; and whether nothing is missing that may be handed out
+        now, and that another try may bring.
         """
         name = credential.name
         needed = {v.number for v in credential.all_at(Stage.CURRENT, Stage.PREVIOUS)}
-        wanted = needed | {v.number for v in credential.all_at(Stage.PENDING)}
+        wanted = credential.all_at(Stage.CURRENT, Stage.PREVIOUS, Stage.PENDING)
         held = self._held.get(name, {})
-        secrets = {number: held[number] for number in wanted & held.keys()}
-        unread = set() if ask else needed - held.keys()
-        for number in sorted(wanted - held.keys()) if ask else ():
+        secrets = {v.number: held[v.number] for v in wanted if v.number in held}
+        unread: dict[int, StoreFailed] = {}
+        for version in wanted:
+            number = version.number
+            if number in secrets or not (ask or number in needed):
+                continue
             try:
-                secret = managed.store.get(name, number)
-            except StoreFailed as error:
-                if number in needed:
-                    self._say(name, number, error)
-                    unread |= set() if isinstance(error, SecretDamaged) else {number}
+                secret = managed.read(version) if ask else _unasked()
+            except StoreFailed as failure:
+                unread |= {number: failure} if number in needed else {}
                 continue
             if secret is not None:
                 secrets[number] = secret
-        self._keep(credential, secrets, lacking=bool(unread))
-        return secrets, not unread
+        again = {n for n, error in unread.items() if not isinstance(error, SecretDamaged)}
+        for number, error in unread.items() if ask else ():
+            self._say(name, number, error)
+        self._keep(credential, secrets, lacking=bool(again))
+        return secrets, unread, not again
 
     def _say(self, name: str, number: int, error: StoreFailed) -> None:
         if name not in self._lacking:
@@ -91,3 +97,7 @@ class Publisher:
             self._revisions[c.name] = c.revision
             self._held[c.name] = secrets
             (self._lacking.add if lacking else self._lacking.discard)(c.name)
+
+
+def _unasked() -> Secret:
+    raise StoreFailed("it did not answer others just now")

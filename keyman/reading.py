@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,11 +25,12 @@ from keyman.config import (
     OpenaiOptions,
     Settings,
     StaticOptions,
+    StoreSettings,
 )
 from keyman.config.places import look_at
 from keyman.core import orders
 from keyman.core.model import Credential, Order, Stage, Version
-from keyman.core.plan import foresee
+from keyman.core.plan import as_last_met, foresee
 from keyman.db.journal import Journal
 from keyman.db.sqlite import path_of, sqlite_version
 from keyman.desk import Wish
@@ -86,7 +87,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class _NothingYet:
+class NothingYet:
     """The rooms of a home where nothing ever ran."""
 
     clock: Clock = field(default_factory=SystemClock)
@@ -113,7 +114,11 @@ def status(settings: Settings, name: str) -> Json:
 
 
 def statuses(settings: Settings) -> list[Json]:
-    return [status(settings, name) for name in sorted(settings.credentials)]
+    names = sorted(settings.credentials)
+    if not _started(settings):
+        return [status(settings, name) for name in names]
+    with Reader(settings) as reader:
+        return [reader.status(name) for name in names]
 
 
 def clients(settings: Settings) -> list[Json]:
@@ -122,6 +127,18 @@ def clients(settings: Settings) -> list[Json]:
         return []
     with Reader(settings) as reader:
         return [view(one) for one in reader.journal.clients()]
+
+
+def told(settings: Settings) -> list[Json]:
+    """How it is with those who are told what happens: `notify` of `status --json`."""
+    if not settings.notify:
+        return []
+    from keyman.notify.standing import standing
+
+    if not _started(settings):
+        return standing(settings.notify, {})
+    with Reader(settings) as reader:
+        return standing(settings.notify, reader.journal.told())
 
 
 def lookup(settings: Settings, name: str, *, previous: bool) -> Json:
@@ -143,7 +160,7 @@ def _minted(settings: Settings, one: CredentialSettings, *, previous: bool) -> J
     """A token for this call alone. Its number follows the last one recorded. Raises ProviderFailed
     as well.
     """
-    rooms, number = _NothingYet(), 1
+    rooms, number = NothingYet(), 1
     if _started(settings):
         with Reader(settings) as reader:
             number = max((v.number for v in reader.load(one.name).versions), default=0) + 1
@@ -173,6 +190,7 @@ def planned_rotation(settings: Settings, name: str, wish: Wish) -> list[Json]:
         credential, observed = reader.journal.load(one.spec(reader.journal.installation))
         now = reader.clock.now()
     order = Order("dry-run", wish.kind, now, reason=wish.reason, overlap=wish.overlap)
+    observed = as_last_met(credential, observed)  # the order ends the failures that tell of it
     credential, _ = orders.record(credential, observed, order)
     overlap = credential.policy.overlap if wish.overlap is None else wish.overlap
     horizon = now + 2 * max(overlap, credential.policy.overlap) + timedelta(hours=1)
@@ -248,7 +266,9 @@ def examine(
 
     found = [*checkup.of_sqlite(sqlite_version()), *checkup.of_configuration(settings)]
     found += [*home.of_home(settings), *checkup.of_mirrors(running)]
+    found += [*checkup.of_targets(settings), *checkup.of_the_told(told(settings))]
     found += home.of_the_silent(silent)
+    found += checkup.of_the_way_out(settings, SystemClock().now())
     if home.somebody_elses(settings):
         pass  # the daemon refuses to work there, so what is in it is not ours to judge
     elif _started(settings):
@@ -256,6 +276,7 @@ def examine(
             found += _examined(reader)
     else:
         found += _before_the_first_start(settings)
+    found += checkup.of_proxy_variables(settings.network) if checkup.unreached(found) else ()
     found.sort(key=lambda one: SEVERITIES.index(one.severity))
     return [one.as_json() for one in found]
 
@@ -266,26 +287,38 @@ def _examined(reader: Reader) -> Iterator[Finding]:
     settings, now = reader.settings, reader.clock.now()
     yield from checkup.of_network(settings, reader.journal.clients(), now)
     for said in settings.stores.values():
-        try:
-            store = reader.stores[said.name]
-        except errors.StoreFailed as error:
-            yield checkup.Finding("error", "store_failed", error.message, error.hint)
-            if said.name == DEFAULT:
-                return
-        else:
-            yield from checkup.of_store(store, said)
+        closed = yield from _of_store(reader.stores, said)
+        if closed and said.name == DEFAULT:
+            return
     for name, one in settings.credentials.items():
         yield from checkup.of_credential(one, reader.managed(name), reader.load(name), now)
     yield from checkup.of_the_left(reader.journal.names(), settings)
 
 
-def _before_the_first_start(settings: Settings) -> Iterator[Finding]:
-    """No journal yet: the providers can be asked all the same."""
+def _of_store(stores: Mapping[str, Store], said: StoreSettings) -> Generator[Finding, None, bool]:
+    """And whether it could not even be opened."""
     from keyman import checkup
 
-    rooms = _NothingYet()
-    said = "keyman has not run on this home yet"
-    yield checkup.Finding("info", "not_started", said, "keyman daemon")
+    try:
+        store = stores[said.name]
+    except errors.StoreFailed as error:
+        yield checkup.Finding("error", "store_failed", error.message, error.hint)
+        return True
+    yield from checkup.of_store(store, said)
+    return False
+
+
+def _before_the_first_start(settings: Settings) -> Iterator[Finding]:
+    """No journal yet: the providers can be asked all the same, and stores that are no file."""
+    from keyman import checkup
+
+    rooms, stores = NothingYet(), Stores(settings, "not yet named", read_only=True)
+    note = "keyman has not run on this home yet"
+    yield checkup.Finding("info", "not_started", note, "keyman daemon")
+    for said in settings.stores.values():
+        if said.file is None:
+            yield from _of_store(stores, said)
+    stores.close()
     for one in settings.credentials.values():
         managed = managed_by(settings, one, rooms)
         yield from checkup.of_credential(one, managed, Credential(managed.spec), rooms.clock.now())

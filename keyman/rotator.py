@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keyman import errors
+from keyman import chronicle, errors
 from keyman.clock import Clock
 from keyman.core import entrusting, orders, transitions
 from keyman.core.health import Health
@@ -29,20 +29,19 @@ from keyman.core.model import (
     Secret,
     Stage,
     Verdict,
+    Version,
 )
-from keyman.core.news import DRIFT, WELL_AGAIN, News, Record, news
+from keyman.core.news import DRIFT, PROMOTED, WELL_AGAIN, News, Record, news
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
     Abandon,
     Accept,
     Create,
-    Drop,
     Examine,
     Issue,
     Observe,
     Promote,
-    Request,
     Retire,
     Revoke,
     Step,
@@ -50,7 +49,7 @@ from keyman.core.steps import (
     Wait,
     name_of,
 )
-from keyman.db.journal import Event, Journal, Lease
+from keyman.db.journal import Event, Head, Journal, Lease, Pruned
 from keyman.meter import Meter
 from keyman.performer import MUTATIONS, Managed, Performer
 
@@ -60,7 +59,6 @@ LEASE_LASTS = timedelta(minutes=2)
 REPORTS_APART = 30.0  # seconds
 TOLD = (Create, Issue, Promote, Retire, Revoke, Accept, Abandon)  # worth a line of the log
 TROUBLES = (DRIFT, Health.AT_RISK, Health.DOWN)  # worth a warning there
-ROUTINE = (Request, Issue, Verify, Promote, Accept)
 ASKING = (*MUTATIONS, Observe, Verify, Examine)  # the provider
 
 
@@ -74,17 +72,26 @@ def _log_news(told: Sequence[News], c: Credential) -> None:
             log.info("%s: %s again", one.name, one.what)
 
 
+def _waits_for_its_probe(v: Version) -> bool:
+    """Was it reported, and not asked for since? A probe without a verdict leaves a report open."""
+    if v.reported_at is None:
+        return False
+    return v.examined_at is None or v.examined_at < v.reported_at
+
+
 def nobody(_: Sequence[News]) -> None:
     """Nobody listens: the journal keeps the news all the same."""
 
 
 log = logging.getLogger("keyman.rotator")
+audit = logging.getLogger("keyman.audit")
 
 
 class Rotator:
     """Advances credentials, one at a time each; orders may come from any thread meanwhile.
 
-    `changed` is called after each save, and then `heard`, once it is set, if there was news.
+    `changed` is called after each save, and then `heard`, once it is set, if there was news. `by`
+    is how the history calls whoever works here.
     """
 
     def __init__(
@@ -105,9 +112,13 @@ class Rotator:
         self.owner = owner
         self.home = home
         self.changed = changed
+        self.by = ""
         self.heard: Callable[[Sequence[News]], None] = nobody
         self.meter = Meter()
         self._performer = Performer(clock, new_id, journal.installation)
+        self._performer.fetched = self._note_fetched
+        self._fetched: dict[str, tuple[Event, ...]] = {}  # until a record is saved with them
+        self._rests_in: dict[str, str] = {}  # the store that was last looked into, by its name
         self._leases: dict[str, Lease] = {}
         # Who brings a secret takes a number, stores it and saves: one after the other.
         self._entrusting = threading.Lock()
@@ -115,6 +126,7 @@ class Rotator:
         self._unanswered: dict[str, datetime] = {}
         # When a report was last heeded: of a version that can be probed, else of the credential.
         self._heeded: dict[tuple[str, int | None], float] = {}
+        self._head_told: Head | None = None
 
     def wait_for(self, taken: Callable[[str], Iterable[int]]) -> None:
         """`taken(name)` tells which versions connected clients took last: overlaps may wait."""
@@ -167,35 +179,61 @@ class Rotator:
             credential, observed = self.journal.load(managed.spec)
         lost = self._unanswered.get(credential.name)
         if lost is not None:
-            credential = replace(credential, unanswered_at=lost, doubt_at=lost)
-        if credential.driver != lease.fence:
+            credential = transitions.left_unanswered(credential, lost)
+        rests_in = self._rests_in.get(credential.name)
+        if credential.driver != lease.fence or rests_in not in (None, managed.store_name):
             credential = self._take_over(managed, lease, credential, observed)
         return credential, observed
 
     def _take_over(
         self, managed: Managed, lease: Lease, c: Credential, observed: Observed | None
     ) -> Credential:
-        """Begin to drive it; what the store no longer has is known from then on.
+        """Begin to drive it; what the store no longer has is known from then on, unless another
+        store has it.
 
-        Raises StoreFailed, with that recorded, while the store can't be asked.
+        Raises StoreFailed, with that recorded, while a store that may have it can't be asked.
         """
         now = self.clock.now()
-        events: tuple[Event, ...] = ()
         after = transitions.taken_over(c, lease.fence, self.owner, now, clean=lease.clean)
         try:
-            for v in after.all_at(Stage.CURRENT, Stage.PREVIOUS):
-                if v.stored and self._performer.kept(managed, v.number) is None:
-                    after = transitions.lost(after, v)
-                    lost = Event(at=now, name=c.name, kind="secret lost", version=v.number)
-                    # Tokens rest in memory only: after a start they are simply due.
-                    events = events if c.spec.mints else (*events, lost)
+            after = self._looked_for(
+                self._performer.as_allowed(managed, c, observed), after, c.failures
+            )
         except errors.StoreFailed as error:
             after = transitions.failed(c, "read", error.message, error.hint, now)
             self._save(lease, Record(c, observed), after, observed)
             raise
-        for event in events:
-            log.warning("%s: version %d is not in the store any more", c.name, event.version)
-        return self._save(lease, Record(c, observed), after, observed, events)
+        events: tuple[Event, ...] = ()
+        for before, v in zip(c.versions, after.versions, strict=True):
+            if before.stored and not v.stored:
+                if c.spec.mints:
+                    continue  # tokens rest in memory only: after a start they are simply due
+                said = "%s: version %d is not in the store any more, nor in any other"
+                log.warning(said, c.name, v.number)
+                lost = Event(now, c.name, "secret lost", version=v.number, slot=v.slot)
+                events = (*events, lost)
+        saved = self._save(lease, Record(c, observed), after, observed, events)
+        self._rests_in[c.name] = managed.store_name
+        return saved
+
+    def _looked_for(self, managed: Managed, c: Credential, failures: int) -> Credential:
+        """Each secret that may be wanted. Raises StoreFailed if it can't be told where one is."""
+        asked = replace(c, failures=failures)
+        for v in c.all_at(Stage.CURRENT, Stage.PREVIOUS, Stage.RETIRED):
+            if v.stored and self._performer.kept(managed, asked, v) is None:
+                c = transitions.lost(c, v)
+            elif not v.stored and v.stage is not Stage.RETIRED and not c.spec.mints:
+                with suppress(errors.StoreFailed):  # it was lost before: nobody waits for it
+                    if self._performer.kept(managed, asked, v) is not None:
+                        c = transitions.found_again(c, v)
+        return c
+
+    def _note_fetched(self, name: str, version: Version, store: str) -> None:
+        at, detail = self.clock.now(), f"from {store}"
+        event = Event(
+            at, name, "secret moved", self.by, version.number, version.slot, detail=detail
+        )
+        self._fetched[name] = (*self._fetched.get(name, ()), event)
 
     def _tell_what_time_did(self, lease: Lease, record: Record) -> None:
         """A secret may have expired, and nothing is to be done about it: that is news as well."""
@@ -214,16 +252,19 @@ class Rotator:
     ) -> Record:
         """Do it and save; returns the record as a load would give it now."""
         log.debug("%s: %s", credential.name, name_of(step))
+        if isinstance(step, MUTATIONS):
+            self._prove_history()
+        began = self.clock.monotonic()
         try:
             with self._timed(managed, step):
                 after, seen = self._performer.perform(managed, credential, observed, step)
         except (errors.ProviderFailed, errors.StoreFailed) as error:
             after, seen = self._performer.failed(credential, step, error), observed
-        now = self.clock.now()
+        now, took = self.clock.now(), self._since(began)
         if after.unanswered_at != credential.unanswered_at and after.unanswered_at is not None:
             self._unanswered[after.name] = after.unanswered_at
         after = pruned(orders.settled(after, seen, now), now)
-        events = self._events(credential, after, step, now)
+        events = chronicle.of_step(credential, after, step, now, by=self.by, took=took)
         saved = self._save(lease, Record(credential, observed), after, seen, events)
         self._tell(credential, saved, step)
         self._unanswered.pop(after.name, None)
@@ -260,14 +301,42 @@ class Rotator:
         """
         now = self.clock.now()
         after, told = news(before, Record(after, seen), now)
+        fetched = self._fetched.get(after.name, ())
+        events = (*events, *fetched)
+        events = chronicle.with_news(events, told, by=self.by, mints=after.spec.mints)
         saved = self.journal.save(after, seen, lease=lease, now=now, events=events, told=told)
+        if fetched:
+            self._fetched[after.name] = self._fetched[after.name][len(fetched) :]
         self.changed(saved)
         self.meter.knows(saved)
         if told:
             self.meter.heard(told)
             _log_news(told, saved)
             self.heard(told)
+            if any(one.what == PROMOTED for one in told):
+                self.tell_head()
         return saved
+
+    # The history.
+
+    def _prove_history(self) -> None:
+        """What can't be recorded is not begun: nothing is changed at a provider by a process that
+        could not write an entry when it tried last, or never tried. Raises StoreFailed then.
+        """
+        if not self.journal.recorded:
+            self.journal.note(Event(self.clock.now(), "", "history goes on", self.by))
+
+    def tell_head(self) -> None:
+        """Have the log say where the history ends, so that cutting it takes changing both."""
+        head = self.journal.head
+        if head is not None and head != self._head_told:
+            self._head_told = head
+            audit.info("audit: entry %d, head %s", *head)
+
+    def tell_of_pruning(self, done: Pruned) -> None:
+        """The same of where it begins: what the log does not tell of was not forgotten by us."""
+        said = "audit: pruned %d entries, after entry %d, %s, up to entry %d, %s"
+        audit.info(said, done.many, *done.begin, *done.end)
 
     # What people wish.
 
@@ -281,21 +350,20 @@ class Rotator:
         managed = self._managed(name)
         for _ in range(STEPS_PER_TURN):
             credential, observed = self.journal.load(managed.spec)
-            after, kept = orders.record(credential, observed, order, first=first)
+            try:
+                after, kept = orders.record(credential, observed, order, first=first)
+            except errors.Error as error:
+                self.journal.note(chronicle.of_order(name, order, "refused", error.message))
+                raise
+            entry = chronicle.of_order(name, order)
             if kept.id != order.id:
+                entry = chronicle.of_order(name, order, "joined", f"order {kept.id}")
+            if after == credential:  # nothing rests: a turn that is under way is not disturbed
+                self.journal.note(entry)
                 return kept
-            event = Event(
-                at=order.recorded_at,
-                name=name,
-                kind=f"ordered {order.kind}",
-                by=order.by,
-                slot=order.slot,
-                reason=order.reason,
-                detail=" ".join(f"version {number}" for number in order.targets),
-            )
             with suppress(errors.Conflict):
                 before = Record(credential, observed)
-                self._save(None, before, after, observed, (event,))
+                self._save(None, before, after, observed, (entry,))
                 return kept
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
@@ -307,18 +375,21 @@ class Rotator:
         it is no client that says so.
         """
         managed = self._managed(name)
-        credential, observed = self.journal.load(managed.spec)
-        current = credential.current
-        if current is None or current.number != number or current.reported_at:
-            return
         what, now = (name, number if managed.spec.probes else None), self.clock.monotonic()
         if not surely and now - self._heeded.get(what, -REPORTS_APART) < REPORTS_APART:
             return
-        after = transitions.reported(credential, number, self.clock.now())
-        with suppress(errors.Conflict):  # whatever was saved meanwhile is newer than the report
-            self._save(None, Record(credential, observed), after, observed)
-            live = {key: at for key, at in self._heeded.items() if now - at < REPORTS_APART}
-            self._heeded = {**live, what: now}
+        for _ in range(STEPS_PER_TURN):
+            credential, observed = self.journal.load(managed.spec)
+            current = credential.current
+            if current is None or current.number != number or _waits_for_its_probe(current):
+                return
+            after = transitions.reported(credential, number, self.clock.now())
+            with suppress(errors.Conflict):  # a look at the provider, as a rule: no answer to this
+                self._save(None, Record(credential, observed), after, observed)
+                live = {key: at for key, at in self._heeded.items() if now - at < REPORTS_APART}
+                self._heeded = {**live, what: now}
+                return
+        raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
     def adopt(
         self,
@@ -328,6 +399,7 @@ class Rotator:
         slot: str | None = None,
         key_id: str | None = None,
         take_over: bool = False,
+        by: str = "",
     ) -> Credential:
         """Take an existing slot or key under management, once its secret was seen to work.
 
@@ -336,6 +408,7 @@ class Rotator:
         managed = self._managed(name)
         lease = self._lease(name)
         place = entrusting.place_to_adopt(self.journal.load(managed.spec)[0], slot, key_id)
+        began = self.clock.monotonic()
         self._performer.expect(managed, secret)
         observed = managed.provider.observe((place.handle,), self.clock.now())
         assert observed, "only what can be observed can be adopted"
@@ -357,18 +430,24 @@ class Rotator:
                 credential = transitions.taken_over(
                     credential, lease.fence, self.owner, now, clean=lease.clean
                 )
-                credential = self._claimed(managed, credential, observed.key(place.handle))
+                credential = self._claimed(managed, credential, observed.key(place.handle), by)
                 self._performer.put(managed, name, credential.versions[0], secret)
-                event = Event(at=now, name=name, kind="adopted", version=1, slot=slot)
+                taken = "taken over from another installation" if take_over else ""
+                event = Event(now, name, "adopted", by, 1, slot, detail=taken)
+                event = replace(event, took=self._since(began))
                 with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
                     return self._save(lease, loaded, credential, observed, (event,))
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
 
-    def _claimed(self, managed: Managed, c: Credential, key: KeySeen | None) -> Credential:
-        """With our mark in place of another installation's, if there is one."""
-        installation = c.spec.installation
+    def _claimed(self, managed: Managed, c: Credential, key: KeySeen | None, by: str) -> Credential:
+        """With our mark in place of another installation's, if there is one; the history says so
+        before it is set.
+        """
+        installation, now = c.spec.installation, self.clock.now()
         if key is None or not c.spec.claims or key.owner in (None, installation):
             return c
+        detail = f"to take {key.handle} over from {key.owner}"
+        self.journal.note(Event(now, c.name, "ordered adopt", by, detail=detail))
         fenced = managed.provider.claim(key, installation, c.epoch)
         return transitions.claimed(c, c.epoch, self.clock.now(), fenced=fenced)
 
@@ -383,6 +462,7 @@ class Rotator:
         if expires_at is not None and expires_at <= self.clock.now():
             hint = "give --expires-at, or correct expires_at in the configuration"
             raise errors.UsageError(f"{name}: {expires_at:%Y-%m-%d} is over already", hint=hint)
+        began = self.clock.monotonic()
         self._performer.expect(managed, secret)
         if managed.spec.probes:
             self._must_be_accepted(managed, secret)
@@ -395,7 +475,7 @@ class Rotator:
                 version = credential.current
                 assert version
                 self._performer.put(managed, name, version, secret)
-                event = Event(at=now, name=name, kind="put", by=by, version=version.number)
+                event = Event(now, name, "put", by, version.number, took=self._since(began))
                 with suppress(errors.Conflict):  # a turn saved meanwhile: it goes on top of that
                     return self._save(None, loaded, credential, observed, (event,))
         raise errors.Conflict(f"{name} is being changed by others", hint="ask again")
@@ -410,10 +490,8 @@ class Rotator:
         )
 
     def clock_moved(self, name: str, by: timedelta) -> None:
-        """The wall clock was set by so much: what is left of a token's life stays what it was."""
+        """The wall clock was set by so much: what is left of a span stays what it was."""
         managed = self._managed(name)
-        if not managed.spec.mints:
-            return
         for _ in range(STEPS_PER_TURN):
             credential, observed = self.journal.load(managed.spec)
             moved = transitions.clock_moved(credential, by)
@@ -424,6 +502,9 @@ class Rotator:
                 return
 
     # Small things.
+
+    def _since(self, began: float) -> timedelta:
+        return timedelta(seconds=self.clock.monotonic() - began)
 
     def _managed(self, name: str) -> Managed:
         try:
@@ -445,31 +526,3 @@ class Rotator:
         while self._leases:
             _, lease = self._leases.popitem()
             self.journal.release_lease(lease)
-
-    def _events(
-        self, before: Credential, after: Credential, step: Step, now: datetime
-    ) -> tuple[Event, ...]:
-        """The line of history that this step is worth, if any."""
-        if after.failures > before.failures:
-            failure = Event(
-                at=now,
-                name=after.name,
-                kind=f"{name_of(step)} failed",
-                detail=after.last_error or "",
-            )
-            return (failure,)
-        if isinstance(step, Observe | Drop) or (after.spec.mints and isinstance(step, ROUTINE)):
-            return ()  # a token an hour is not worth remembering for ever
-        wished = after.versions[-1] if isinstance(step, Request) else None
-        version = wished or getattr(step, "version", None)
-        place = getattr(step, "place", None)
-        return (
-            Event(
-                at=now,
-                name=after.name,
-                kind=name_of(step),
-                version=version.number if version else None,
-                slot=version.slot if version else getattr(place, "slot", None),
-                reason=getattr(step, "reason", ""),
-            ),
-        )

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -22,8 +23,24 @@ SECRET_SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.DOTALL,
 )
-# C0, C1, line and paragraph separators, and the marks that turn the direction of writing.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Controls, marks that turn or hide writing, halves of characters, what nobody agreed upon, and
+# breaks.
+ACTING = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+# What Unicode has drawn as nothing, whatever its category (Default_Ignorable_Code_Point): letters,
+# marks that choose another form, and what is kept for more of them. The blank of Braille besides.
+BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0").union(
+    *(
+        map(chr, range(first, last + 1))
+        for first, last in (
+            (0x180B, 0x180F),
+            (0xFE00, 0xFE0F),
+            (0xFFF0, 0xFFF8),
+            (0xE0000, 0xE0FFF),
+        )
+    )
+)
+STACKING = frozenset({"Mn", "Me"})  # marks that are put upon the letter before them
+STACKED_AT_MOST = 3  # more of them reach into the lines above and below
 # These print request headers or bodies when asked to be chatty.
 QUIET = (
     *("alembic", "apscheduler", "asyncio", "boto3", "botocore", "google", "httpcore2", "httpx2"),
@@ -32,8 +49,17 @@ QUIET = (
 
 
 def escaped(text: str) -> str:
-    """The text with everything that a terminal would act on made visible."""
-    return UNPRINTABLE.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    """The text with everything made visible that a terminal would act on or not show."""
+    if text.isascii() and text.isprintable():
+        return text
+    said: list[str] = []
+    stacked = 0
+    for c in text:
+        kind = unicodedata.category(c)
+        stacked = stacked + 1 if kind in STACKING else 0
+        acts = kind in ACTING or c in BLANK or stacked > STACKED_AT_MOST
+        said.append(f"\\x{ord(c):02x}" if acts else c)
+    return "".join(said)
 
 
 class Redaction(logging.Filter):

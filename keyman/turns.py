@@ -19,37 +19,48 @@ log = logging.getLogger("keyman.turns")
 
 
 class Turns:
-    def __init__(self, advance: Callable[[str], Wait], clock: Clock) -> None:
+    """`ends(name, until)` is told when the next turn is to be, before that may have begun. It must
+    not wait for anybody.
+    """
+
+    def __init__(
+        self,
+        advance: Callable[[str], Wait],
+        clock: Clock,
+        ends: Callable[[str, datetime], None],
+    ) -> None:
         self._advance = advance
         self._clock = clock
+        self._ends = ends
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
 
-    def take(self, name: str) -> datetime | None:
-        """Advance the credential; the time of its next turn, None if another thread is at it."""
+    def take(self, name: str) -> None:
+        """Advance the credential; if another thread is at it, have that do so once more."""
         with self._lock:
             if name in self._busy:
                 self._again.add(name)
-                return None
+                return
             self._busy.add(name)
         try:
-            return self._until_quiet(name)
+            self._until_quiet(name)
         except BaseException:  # once it ended quietly, the name may be another thread's by now
             with self._lock:
                 self._busy.discard(name)
             raise
 
-    def _until_quiet(self, name: str) -> datetime:
+    def _until_quiet(self, name: str) -> None:
         while True:
             with self._lock:
                 self._again.discard(name)
             until = self._once(name)
             with self._lock:
                 if name not in self._again:
+                    self._ends(name, until)
                     self._busy.discard(name)
-                    return until
+                    return
 
     def _once(self, name: str) -> datetime:
         """A fault of the journal or of our own must not end the credential's life in silence."""
@@ -64,6 +75,7 @@ class Turns:
         log.debug("%s: until %s: %s", name, wait.until.isoformat(timespec="seconds"), wait.reason)
         return wait.until
 
-    def idle(self) -> bool:
+    def under_way(self) -> frozenset[str]:
+        """Whose turn it is."""
         with self._lock:
-            return not self._busy
+            return frozenset(self._busy)

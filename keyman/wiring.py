@@ -12,6 +12,7 @@ from keyman import errors
 from keyman.clock import Clock
 from keyman.config import CredentialSettings, OpenaiOptions, Settings, StaticOptions, StoreSettings
 from keyman.config.places import look_at
+from keyman.config.store_settings import Memory as MemoryPlace
 from keyman.core.health import worth_trying
 from keyman.core.model import Secret
 from keyman.db.journal import Journal
@@ -84,6 +85,36 @@ class Stores(Mapping[str, Store]):
             self._opened.pop(name).close()
 
 
+class Elsewhere(Mapping[str, Store]):
+    """The other stores in which a credential's secrets may be, mirrors first. Looking into one
+    makes none: a file that is not there has nothing, nor has what forgets.
+    """
+
+    def __init__(
+        self, settings: Settings, one: CredentialSettings, stores: Mapping[str, Store]
+    ) -> None:
+        self._settings, self._one, self._stores = settings, one, stores
+
+    def __getitem__(self, name: str) -> Store:
+        return self._stores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        others = dict.fromkeys((*self._one.mirrors, *sorted(self._settings.stores)))
+        return (name for name in others if name != self._one.store and self._lasts(name))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _lasts(self, name: str) -> bool:
+        said = self._settings.stores[name]
+        if said.file is None:
+            return not isinstance(said.place, MemoryPlace)
+        try:
+            return look_at(said.file) is not None
+        except errors.NotAllowed:  # opening it says so too
+            return True
+
+
 class Rooms(Protocol):
     """Where the parties of a credential find what they need."""
 
@@ -115,7 +146,8 @@ def managed_by(settings: Settings, one: CredentialSettings, rooms: Rooms) -> Man
     )
     if spec.mints:
         return Managed(spec, provider, rooms.tokens)
-    return Managed(spec, provider, rooms.stores[one.store], one.store, one.mirrors)
+    elsewhere = Elsewhere(settings, one, rooms.stores)
+    return Managed(spec, provider, rooms.stores[one.store], one.store, one.mirrors, elsewhere)
 
 
 def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
@@ -131,6 +163,8 @@ def secret_of(settings: Settings, rooms: Rooms) -> SecretOf:
         # Also one out of a backup: signing in with it is how it is proven.
         if current and worth_trying(current, rooms.clock.now()):
             secret = rooms.stores[one.store].get(name, current.number)
+            if secret is not None and journal and not current.is_of(secret, journal.installation):
+                secret = None  # somebody changed it: that is given to nobody
         if secret is None:
             raise errors.NoUsableSecret(f"{name} has no usable secret", hint=how_to_get_one(one))
         return secret

@@ -135,6 +135,8 @@ def _asked(name: str) -> Held:
     except errors.UsageError:  # it is not the agent's fault
         raise
     except errors.Error as error:
+        if held is not None and would_do and held.outdated():
+            return _asked(name)  # somebody has begun to serve since nobody was there
         held = instead(name, by, error)
         if isinstance(error, Silent):
             _hung[by] = (monotonic() + HUNG_FOR, held.words[BEAT])

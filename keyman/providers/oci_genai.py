@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from keyman import errors
 from keyman.clock import Clock
+from keyman.core.inventory import There
 from keyman.core.model import (
     NOT_SHOWN,
     KeySeen,
@@ -48,6 +49,7 @@ from keyman.vendors.oci_keys import (
     Picture,
     about,
     check_id,
+    is_id,
     listed,
     optional_text,
     picture,
@@ -55,7 +57,7 @@ from keyman.vendors.oci_keys import (
     time,
 )
 from keyman.vendors.oci_outcomes import Collided, Refused
-from keyman.vendors.oci_probe import Probe
+from keyman.vendors.oci_probe import Probe, Seen
 
 T = TypeVar("T")
 GONE = frozenset({State.REVOKED.value, State.EXPIRED.value, State.DELETED.value})
@@ -142,11 +144,27 @@ class OciGenai:
         """Every key of the compartment, deleted ones too while OCI shows them."""
         return tuple(self._pages())
 
+    def inventory(self) -> tuple[There, ...]:
+        """Every key of the compartment, which may be known from the configured key alone."""
+        within = self._options.compartment_id
+        if within is None and self._spec.key_id:
+            within = self._look(self._spec.key_id).compartment
+        return tuple(found.there for found in self._pages(within))
+
     def lookup(self) -> Lookup:
         return Lookup(base_url=self._options.base_url)
 
     def verify(self, secret: Secret) -> Verdict:
         return self._probe.verdict(secret)
+
+    def to_a_stranger(self) -> Seen:
+        """What inference answers to somebody without a secret: whether it is there at all."""
+        return self._probe.to_a_stranger()
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that our clock was ahead of OCI's at its last answer; None if it gave none."""
+        return self._service.ahead
 
     # What changes something.
 
@@ -233,18 +251,18 @@ class OciGenai:
             changes=False,
         )
 
-    def _pages(self) -> Iterator[Listed]:
+    def _pages(self, within: str | None = None) -> Iterator[Listed]:
         page: str | None = None
+        compartment = within or self._compartment
         for _ in range(PAGES):
-            items, page = self._page(page)
+            items, page = self._page(compartment, page)
             yield from items
             if page is None:
                 return
         raise errors.RetryLater("the list of API keys does not end")
 
-    def _page(self, page: str | None) -> tuple[list[Listed], str | None]:
+    def _page(self, compartment: str, page: str | None) -> tuple[list[Listed], str | None]:
         onward = {"page": page} if page else {}
-        compartment = self._compartment
         return self._ask(
             f"list the API keys in {compartment}",
             lambda client: client.list_api_keys(compartment, limit=100, **onward),
@@ -433,7 +451,8 @@ def _state(seen: Picture, place: Place) -> str:
 
 def _created(data: Any, wish: Version, first: str) -> Created:
     handle = text(data["id"])
-    check_id(handle)
+    if not is_id(handle):  # no refusal: something was made, and this does not tell what
+        raise ValueError("that is no id of an API key")
     names = [text(item["keyName"]) for item in data["keys"]]
     standby = next((name for name in names if name != first), None)
     try:

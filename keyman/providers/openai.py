@@ -18,6 +18,7 @@ from typing import Protocol
 
 from keyman import errors
 from keyman.clock import Clock
+from keyman.core.inventory import There
 from keyman.core.model import KeySeen, Observed, Place, Secret, Spec, State, Verdict, Version
 from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.vendors import openai_keys, openai_orphans, openai_probe
@@ -107,6 +108,11 @@ class Openai:
         whose = None if self._for_admins else self._options.service_account_id
         there = (key for key in self._api.list() if key.owner == whose)
         return tuple(Found(key.name, key.seen(now)) for key in there)
+
+    def inventory(self) -> tuple[There, ...]:
+        """Every key of the project, or of the organization's admins, whoever made it."""
+        now = self._clock.now()
+        return tuple(key.there(now) for key in self._api.list())
 
     def owner_of(self, handle: str) -> str | None:
         """The service account that a key belongs to; None if it is a person's or nobody's."""

@@ -6,6 +6,9 @@ Prints its address on the first line of stdout, flushes, and serves until it is 
 --profile-dir is where credentials for it are written, before the address is printed: a config file
 and a key for OCI, a credentials file of each kind for Google, for OpenAI the admin key and a file
 with the ids around it, for Vault a token and what its two sign-ins take.
+
+With --service all, OCI's, Google's and OpenAI's clouds are there at once, with a configuration for
+a credential of each kind in that folder (trying.py); `break` makes trouble there (breaking.py).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
+from keyman.sandbox import breaking
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.google import GoogleSandbox
 from keyman.sandbox.google_behaviour import GoogleBehaviour
@@ -27,13 +31,17 @@ from keyman.sandbox.oci_identity import OciIdentity
 from keyman.sandbox.openai import OpenAISandbox
 from keyman.sandbox.openai_behaviour import OpenAIBehaviour
 from keyman.sandbox.questions import Questions
+from keyman.sandbox.trying import Clouds, serve_all, used_before
 
 Q = TypeVar("Q", bound=Questions)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["break"]:
+        sys.exit(breaking.main(given[1:]))
+    options = _parser().parse_args(given)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -42,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         "google": _serve_google,
         "openai": _serve_openai,
         "vault": _serve_vault,
+        "all": _serve_all,
     }
     with ExitStack() as stack:
         serve[options.service](options, stack)
@@ -101,6 +110,23 @@ def _serve_vault(options: argparse.Namespace, stack: ExitStack) -> None:
     say(url)
 
 
+def _serve_all(options: argparse.Namespace, stack: ExitStack) -> None:
+    folder = (options.profile_dir or Path("sandbox")).absolute()
+    taken = used_before(folder)
+    if taken:
+        sys.exit(taken)
+    clouds = Clouds(
+        OciGenaiSandbox(behaviour=_answers(Behaviour, options), seed=options.seed),
+        GoogleSandbox(
+            behaviour=_answers(GoogleBehaviour, options),
+            seed=options.seed,
+            token_seconds=options.token_seconds,
+        ),
+        OpenAISandbox(behaviour=_answers(OpenAIBehaviour, options), seed=options.seed),
+    )
+    say(serve_all(clouds, folder, options.port, stack))
+
+
 def _answers(kind: type[Q], options: argparse.Namespace) -> Q:
     if options.kind or options.seed is None:
         return kind()
@@ -109,7 +135,7 @@ def _answers(kind: type[Q], options: argparse.Namespace) -> Q:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keyman.sandbox", description=__doc__)
-    services = ("oci", "google", "openai", "vault")
+    services = ("oci", "google", "openai", "vault", "all")
     parser.add_argument("--service", choices=services, default="oci", help="whom to imitate")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free one")
     parser.add_argument("--seed", type=int, help="repeatable secrets, faults and behaviour")

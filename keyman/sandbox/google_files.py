@@ -61,12 +61,12 @@ class CredentialFiles:
         return _write(path, self.service_account_info(email, real_addresses=real_addresses))
 
     def service_account_info(self, email: str = SERVICE, *, real_addresses: bool = False) -> Json:
-        key_id = self.register_key(email, _shared_key())
+        key_id = self.register_key(email, _shared_key("accounts"))
         return {
             "type": "service_account",
             "project_id": self._project,
             "private_key_id": key_id,
-            "private_key": private_pem(_shared_key()).decode(),
+            "private_key": private_pem(_shared_key("accounts")).decode(),
             "client_email": email,
             "client_id": "100000000000000000000",
             "auth_uri": "https://accounts.google.com/o/oauth2/auth",
@@ -167,7 +167,7 @@ class CredentialFiles:
 
     def _pool(self) -> Pool:
         if self._issuer_key is None:
-            self._issuer_key = new_key()
+            self._issuer_key = _shared_key("issuer")
             pool = Pool(AUDIENCE, ISSUER, self._issuer_key.public_key())
             self._accounts.pools[pool.audience] = pool
         return self._accounts.pools[AUDIENCE]
@@ -178,7 +178,7 @@ class CredentialFiles:
 
 
 @cache
-def _shared_key() -> RSAPrivateKey:
+def _shared_key(_whose: str) -> RSAPrivateKey:
     return new_key()
 
 

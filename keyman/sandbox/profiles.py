@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +51,14 @@ def write_private(path: Path, content: bytes | str) -> Path:
 
 
 def write_profile(folder: Path, name: str, tenancy: str, user: str, region: str) -> Profile:
-    """A profile and its key in `folder`; a config that is already there is extended."""
+    """A profile and its key in `folder`. Of a config that is already there the other profiles stay;
+    one of this name was an earlier sandbox's, and goes.
+    """
     key = new_key()
     fingerprint = fingerprint_of(key.public_key())
     key_file = write_private(folder.resolve() / f"{name.lower()}.pem", private_pem(key))
     config = folder.resolve() / "config"
-    before = config.read_text() if config.exists() else ""
+    before = _without(name, config.read_text()) if config.exists() else ""
     lines = [
         f"[{name}]",
         f"user={user}",
@@ -66,3 +69,9 @@ def write_profile(folder: Path, name: str, tenancy: str, user: str, region: str)
     ]
     write_private(config, before + "\n".join([*lines, ""]))
     return Profile(config, key_file, fingerprint, public_pem(key.public_key()))
+
+
+def _without(name: str, text: str) -> str:
+    """The config's text without that profile."""
+    sections = re.split(r"(?m)^(?=\[)", text)
+    return "".join(one for one in sections if not one.startswith(f"[{name}]"))

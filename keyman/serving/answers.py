@@ -50,6 +50,8 @@ class Current(Answer):
     expires_at: Time = TIME
     promoted_at: Time = TIME
     fingerprint: str | None
+    issued_at: Time = TIME
+    due_at: Time = Field(description="when its replacement begins, RFC 3339 in UTC, or null")
 
 
 class Slot(Answer):
@@ -59,12 +61,43 @@ class Slot(Answer):
     version: int | None
     expires_at: Time = TIME
     last_used_at: Time = TIME
+    issued_at: Time = TIME
+    dead_at: Time = Field(description="since when it is known to be refused, RFC 3339, or null")
 
 
 class NextStep(Answer):
     step: str
     at: Time = TIME
     reason: str
+
+
+class Coming(NextStep):
+    """The next step of one slot, or of one version where there are no slots."""
+
+    slot: str | None
+    version: int | None
+
+
+class Alive(Answer):
+    """A version that is wished for, being proven, current, or valid beside the current one."""
+
+    version: int
+    stage: Stage
+    slot: str | None
+    issued_at: Time = TIME
+    promoted_at: Time = TIME
+    replaced_at: Time = TIME
+    expires_at: Time = TIME
+    dead_at: Time = Field(description="since when it is known to be refused, RFC 3339, or null")
+
+
+class Drift(Answer):
+    """What the provider shows of a version that is not as keyman left it."""
+
+    version: int
+    slot: str | None
+    what: str
+    seen_at: Time = TIME
 
 
 class Side(Answer):
@@ -140,6 +173,9 @@ class Status(Answer):
     hint: str | None
     key_id: str | None
     adopted: bool
+    versions: list[Alive]
+    drift: list[Drift]
+    coming: list[Coming]
     clients: Clients | None = Field(description="null where an order is answered")
     mirrors: list[Mirror] | None = Field(description="null while no daemon runs")
 
@@ -149,15 +185,38 @@ class Daemon(Answer):
     since: Time = TIME
 
 
+class Target(Answer):
+    """One that is told what happens; `error` is why it can't be reached, if it can't."""
+
+    name: str
+    service: str
+    events: list[str]
+    credentials: list[str] = Field(description="of whom it is told; empty: of all")
+    state: Literal["ok", "failing", "unused"]
+    since: Time = TIME
+    error: str | None
+    reached_at: Time = TIME
+
+
 class Statuses(Answer):
     daemon: Daemon
     credentials: list[Status]
+    notify: list[Target]
+
+
+class LeftIn(Answer):
+    """A store that could not be asked, and may have secrets of it still."""
+
+    store: str
+    error: str
+    hint: str
 
 
 class Forgotten(Answer):
     name: str
-    forgotten: bool
+    forgotten: bool = Field(description="false while something is left")
     revoked: list[Side]
+    left: list[LeftIn]
 
 
 class Names(Answer):

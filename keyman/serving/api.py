@@ -37,7 +37,7 @@ OPEN = (OrderState.WAITING, OrderState.RUNNING)
 
 class Api:
     """`app` is the ASGI application; `waiting.close()` ends every wait. `meter` is what was
-    counted elsewhere.
+    counted elsewhere. `ordered_reload`, once it is set, is told who orders one, before it is done.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Api:
     ) -> None:
         self._desk = desk
         self._reload = reload
+        self.ordered_reload: Callable[[str], None] = lambda _: None
         self._since = since
         self.snapshot = snapshot
         self.clients = clients
@@ -127,7 +128,8 @@ class Api:
         daemon = {"running": True, "since": time_text(self._since)}
         every = await run_in_threadpool(self._desk.statuses)
         every = [self._with_clients(one) for one in every if caller.sees(one["name"])]
-        return answer({"daemon": daemon, "credentials": every})
+        told = await run_in_threadpool(self._desk.notified)
+        return answer({"daemon": daemon, "credentials": every, "notify": told})
 
     async def credential(self, name: asked.Name) -> Response:
         """One credential, as `keyman status NAME --json` shows it."""
@@ -217,8 +219,9 @@ class Api:
         revoke = (body or asked.Forget()).revoke
         return answer(await run_in_threadpool(self._desk.forget, name, by, revoke=revoke))
 
-    async def reload(self) -> Response:
+    async def reload(self, by: asked.Peer) -> Response:
         """Take up a changed configuration."""
+        await run_in_threadpool(self.ordered_reload, by)
         return answer(await run_in_threadpool(self._reload))
 
     # How the agent is.

@@ -49,5 +49,8 @@ class Desk(Protocol):
     def news_kept(self) -> tuple[int, int]:
         """The numbers of the oldest and the newest that are kept; (0, 0) if none ever came."""
 
+    def notified(self) -> list[Json]:
+        """How it is with those who are told what happens: `notify` of `status --json`."""
+
     def ready(self) -> None:
         """Raises an Error unless journal and stores answer."""

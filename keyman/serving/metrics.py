@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from keyman import __version__
 from keyman.core.health import Health
 from keyman.errors import Error
-from keyman.meter import Figures, Meter
+from keyman.meter import Figures, Meter, Told
 from keyman.serving.answers import Gives
 from keyman.serving.snapshot import Ready, Snapshot
 
@@ -70,6 +70,11 @@ class Metrics:
         said = await run_in_threadpool(self._said)
         return Response(said, headers={"content-type": KIND, "cache-control": "no-store"})
 
+    def health(self) -> list[str]:
+        """The word that `keyman status` shows of each credential."""
+        figures = self._meter.read()
+        return [_word(figures, name, self._current(name)) for name in self._names()]
+
     def _said(self) -> bytes:
         figures = self._meter.read()
         return exposed([*self._of_the_agent(figures), *self._of_credentials(figures)])
@@ -85,8 +90,12 @@ class Metrics:
             "When a credential last came to the end of a turn.",
             turn,
         )
+        failed = "Turns that came to no end, because of the journal or a fault of keyman's own."
+        count = [Sample(figures.turns_failed)]
+        yield Family("keyman_turns_failed_total", "counter", failed, count)
         yield from _of_the_door(self.door) if self.door else ()
         yield from _of_providers(figures)
+        yield from _of_the_told(figures)
 
     def _of_credentials(self, figures: Figures) -> Iterator[Family]:
         current = {name: self._current(name) for name in self._names()}
@@ -167,6 +176,27 @@ def _of_providers(figures: Figures) -> Iterator[Family]:
         spent += [Sample(sum_.seconds, labels, "_sum"), Sample(sum_.times, labels, "_count")]
     what = "How long those steps took, storing and reading back included."
     yield Family("keyman_provider_call_duration_seconds", "summary", what, spent)
+
+
+def _of_the_told(figures: Figures) -> Iterator[Family]:
+    told = sorted(figures.told.items())
+    yield Family(
+        "keyman_notify_failing",
+        "gauge",
+        "1 while a target of `notify` can't be reached.",
+        [Sample(one.failing, (("target", name),)) for name, one in told],
+    )
+    counted = [(name, out, n) for name, one in told for out, n in _outcomes(one)]
+    yield Family(
+        "keyman_notifications_total",
+        "counter",
+        "Messages to people: sent, or tries that failed.",
+        [Sample(n, (("target", name), ("outcome", out))) for name, out, n in counted],
+    )
+
+
+def _outcomes(one: Told) -> tuple[tuple[str, int], ...]:
+    return ("sent", one.sent), ("failed", one.failed)
 
 
 def _word(figures: Figures, name: str, ready: Ready | None) -> str:

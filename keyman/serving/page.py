@@ -164,15 +164,15 @@ def open_page(
     path = folder / FILE
     try:
         file = _opened(path) or _made(path)
+        try:
+            os.fchmod(file, 0o644 if shared else 0o600)
+            page = Page(file, key, now)
+        except BaseException:
+            os.close(file)
+            raise
     except OSError as error:
         log.warning("no generation page at %s: %s; clients ask each time", path, error.strerror)
         return None
-    try:
-        os.fchmod(file, 0o644 if shared else 0o600)
-        page = Page(file, key, now)
-    except BaseException:
-        os.close(file)
-        raise
     page.rest()  # until the first beat, nobody serves
     return page
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from keyman.clock import Clock
@@ -70,14 +71,28 @@ class Answer:
 
 
 def answer_for(
-    c: Credential, secrets: Mapping[int, Secret], lookup: Lookup, now: datetime
+    c: Credential,
+    secrets: Mapping[int, Secret],
+    lookup: Lookup,
+    now: datetime,
+    *,
+    unread: Mapping[int, Error] = MappingProxyType({}),
 ) -> Answer:
-    """What lookups of this credential get. `secrets`: what the store has, by version number."""
+    """What lookups of this credential get. `secrets`: what the store has, by version number;
+    `unread`: why it could not be asked for others.
+    """
 
     def handout(v: Version) -> Handout | Error:
         secret = secrets.get(v.number)
         if not usable(v, now):
             return _unusable(v, c, now)
+        if secret is None and v.number in unread:
+            why = unread[v.number]
+            return NoUsableSecret(
+                f"{c.name}: the secret of version {v.number} can't be read: {why.message}",
+                hint=why.hint,
+                retry_after=ASK_AGAIN,
+            )
         if secret is None:
             return NoUsableSecret(
                 f"{c.name}: the secret of version {v.number} is not in the store",
