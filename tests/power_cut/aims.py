@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tests.power_cut.case import Case
 from tests.power_cut.evidence import now
 from tests.power_cut.outside import Keyman
+from tests.vaults.gate import Gate
 
 Moment = Callable[["Scene"], str]
 PATIENCE = 7.0  # seconds
@@ -33,13 +34,14 @@ class Scene:
     dice: random.Random
     provoke: Callable[[str], None]  # do what will lead to such a call
     rules: list[dict[str, object]]  # the weather; an aimed fault goes first
+    gates: Sequence[Gate] = ()  # of the stores
 
 
 class Deck:
     """Aims for one case, dealt so that even a short life meets different ones."""
 
-    def __init__(self, dice: random.Random, case: Case) -> None:
-        self._dice, self._there = dice, case.targets
+    def __init__(self, dice: random.Random, case: Case, *, gates: int = 0) -> None:
+        self._dice, self._there, self._gates = dice, case.targets, gates
         self._left: list[Moment] = []
         self._last: Moment | None = None
 
@@ -68,6 +70,7 @@ class Deck:
             (2 if there.endings else 0, after_a_lost_answer),
             (2 if there.fleeting else 0, once_served),
             (1 if there.fleeting else 0, after_the_end),
+            (4 if self._gates and not there.fleeting else 0, at_a_store_call),
         ]
 
 
@@ -195,6 +198,20 @@ def at_a_record(scene: Scene) -> str:
 
     _wait(changed)
     return f"at the record of {sorted(fresh)}"
+
+
+def at_a_store_call(scene: Scene) -> str:
+    """A call to the store, or to a mirror, hangs when power goes, before its effect or after.
+
+    Some that hung before it have it in a while, when the next owner is at work.
+    """
+    gate, after = scene.dice.choice(scene.gates), scene.dice.random() < 0.5
+    scene.keyman.answers_within()
+    hold = gate.hold(scene.dice.randint(1, 25), after=after, late=scene.dice.random() < 0.5)
+    scene.provoke("")
+    if not hold.met.wait(PATIENCE):
+        return "so many calls to the store did not come"
+    return f"{'after' if after else 'before'} the effect of {hold.operation} at the store"
 
 
 def _change(scene: Scene) -> str:

@@ -156,6 +156,15 @@ class Case:
             found.accepted = found.secret in taken
         self.evidence.found.append(found)
 
+    def inspect_mirror(self, kill: Kill, resting: Resting | None) -> None:
+        """Nothing lies there that lookups were never given."""
+        if resting is None:
+            return
+        known = {v.number: v for v in resting.record.versions}
+        early = [n for n in resting.secrets if n in known and known[n].promoted_at is None]
+        if early:
+            self.evidence.said.append(f"P: the mirror has {early}, never promoted: [{kill}]")
+
     def _over_and_taken(self, resting: Resting, taken: set[str], at: datetime) -> dict[int, str]:
         """Versions that the journal says are ended, which the cloud should have heard by now."""
         versions, handed = resting.record.versions, self.evidence.digests()

@@ -87,6 +87,16 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What strangers get from a store from then on; `secret` None: nothing."""
+
+    store: str
+    at: datetime
+    secret: str | None
+    promoted: bool  # the journal said by then that it was current
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """One kill -9."""
 
@@ -126,6 +136,8 @@ class Evidence:
     kills: list[Kill] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     drifted: list[datetime] = field(default_factory=list)  # hands in the console
+    shown: list[Shown] = field(default_factory=list)  # each change
+    broke: list[datetime] = field(default_factory=list)  # calls that its store did not answer
     said: list[str] = field(default_factory=list)  # broken already while it went on
 
     def leaked(self) -> set[str]:

@@ -16,21 +16,20 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.power_cut import aims
+from tests.power_cut import aims, rest
 from tests.power_cut.case import LINES_SHOWN, Case
-from tests.power_cut.clients import Application, applications
+from tests.power_cut.clients import applications
 from tests.power_cut.evidence import Kill, now
 from tests.power_cut.kinds import ALL, KINDS, open_case
 from tests.power_cut.outside import Keyman
 from tests.power_cut.people import People
+from tests.power_cut.played import Played
+from tests.power_cut.stores import BESIDE, DURABLE, Stores
 from tests.power_cut.verdict import rotations
-
-COMES_TO_REST_WITHIN = 60.0  # seconds
-ACCEPTABLE = ("ok",)
 
 
 @dataclass(slots=True)
@@ -39,6 +38,8 @@ class Report:
 
     seed: int
     kind: str
+    store: str = "sealed-file"
+    mirror: str | None = None
     kills: int = 0
     rotations: int = 0
     lookups: int = 0
@@ -46,27 +47,29 @@ class Report:
     explained_refusals: int = 0
     orders: int = 0
     drifts: int = 0
+    store_calls: int = 0
+    shown: int = 0  # changes of what strangers get from a vault
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
     how: list[str] = field(default_factory=list)  # each kill
     tail: list[str] = field(default_factory=list)  # of the clouds' logs and the history, if broken
 
 
-@dataclass(slots=True)
-class Played:
-    """One case with those who use it and those who give orders for it."""
-
-    case: Case
-    people: People
-    clients: list[Application]
-    deck: aims.Deck
-    rules: list[dict[str, object]] = field(default_factory=list)
-
-
 class Life:
-    def __init__(self, seed: int, kind: str, kills: int, folder: Path) -> None:
+    def __init__(
+        self,
+        seed: int,
+        kind: str,
+        kills: int,
+        folder: Path,
+        *,
+        store: str = "sealed-file",
+        mirror: str | None = None,
+    ) -> None:
         self.seed, self.kind, self.wanted = seed, kind, kills
+        self.store, self.mirror = store, mirror
         self.dice = random.Random(f"power cut {seed}")
+        self._serving = ExitStack()
         self._clients_stop, self._people_stop = threading.Event(), threading.Event()
         self._opened: list[Case] = []
         self.keyman = Keyman(folder, log_format=self.dice.choice(("text", "json")))
@@ -102,10 +105,15 @@ class Life:
         self.keyman.kill()
         for case in self._opened:
             case.cloud.stop()
+        self._serving.close()
 
     def _open(self) -> None:
         for kind in KINDS if self.kind == ALL else (self.kind,):
             self._opened.append(open_case(kind, self._folder, self.seed, self.dice))
+        self.stores = Stores(self._folder, self.store, self.mirror)
+        self.stores.serve(self._serving, self.keyman)
+        evidence = {case.name: case.evidence for case in self._opened}
+        self.stores.watched_by_strangers(evidence, self.keyman)
         self._say_what_is_wanted(peaceful=False)
         for case in self._opened:
             dice = random.Random(self.dice.random())
@@ -114,11 +122,20 @@ class Life:
             users = applications(
                 case, self.keyman, self._clients_stop, dice, beside=len(self._opened)
             )
-            self.parts.append(Played(case, people, users, aims.Deck(dice, case)))
+            case.evidence.broke = self.stores.broke
+            deck = aims.Deck(dice, case, gates=len(self.stores.gates))
+            self.parts.append(Played(case, people, users, deck))
 
     def _say_what_is_wanted(self, *, peaceful: bool) -> None:
-        self.keyman.sections = {case.name: case.section(peaceful=peaceful) for case in self._opened}
+        follows = {case.name: self._follows(case) for case in self._opened}
+        self.keyman.sections = {
+            case.name: case.section(peaceful=peaceful) + follows[case.name] for case in self._opened
+        }
         self.keyman.configure()
+
+    def _follows(self, case: Case) -> str:
+        """Tokens rest nowhere, so nothing can follow them."""
+        return f"    mirrors: [{BESIDE}]\n" if self.mirror and not case.targets.fleeting else ""
 
     # One daemon's life.
 
@@ -130,12 +147,15 @@ class Life:
         for part in self.parts:
             part.rules = part.case.weather(self.dice)
             part.case.cloud.suffer(part.rules)
+        self.stores.weather(self.dice)
         part = self.dice.choice(self.parts)
         aim = part.deck.draw()
         how = aim(self._scene(part))
         self._alive()
         kill = Kill(f"{how} ({part.case.name})" if len(self.parts) > 1 else how, started, now())
         self.keyman.kill()
+        self.stores.calm()
+        self.stores.let_go(self.dice)
         self._kills.append(kill)
         if aim is aims.after_a_lost_answer:
             time.sleep(part.case.heard_within + 0.1)  # else nothing could be said of it yet
@@ -147,13 +167,16 @@ class Life:
         def provoke(what: str) -> None:
             part.case.provoke(part.people, what, self.dice)
 
-        return aims.Scene(self.keyman, part.case, self.dice, provoke, part.rules)
+        gates = self.stores.gates
+        return aims.Scene(self.keyman, part.case, self.dice, provoke, part.rules, gates)
 
     def _find(self, kill: Kill) -> None:
         """What lies on the disk now."""
         for part in self.parts:
             part.case.evidence.kills.append(kill)
             part.case.inspect(kill, self.keyman.at_rest(part.case.name))
+            if self._follows(part.case):
+                part.case.inspect_mirror(kill, self.keyman.at_rest(part.case.name, BESIDE))
 
     def _alive(self) -> None:
         if self.keyman.ended is not None:
@@ -178,48 +201,16 @@ class Life:
             return
         for part in self.parts:
             part.people.repeat_what_got_no_answer()
-        deadline = time.monotonic() + COMES_TO_REST_WITHIN
-        restless = list(self.parts)
-        while restless and time.monotonic() < deadline:
-            time.sleep(0.5)
-            for part in self.parts:
-                part.people.care()
-                part.people.hold_them_to_their_word()
-            restless = [part for part in self.parts if self._missing(part.case)]
-        for part in restless:
-            part.case.evidence.said += [
-                f"L: no rest within {COMES_TO_REST_WITHIN:.0f} s: {m}"
-                for m in self._missing(part.case)
-            ]
+        for broken in rest.reached(self.keyman, self.stores, self.parts, self.dice):
+            self._say(broken)
         self._alive()
         self.keyman.kill()
-
-    def _missing(self, case: Case) -> list[str]:
-        """What is not yet as it should be."""
-        status = self.keyman.status(case.name)
-        if status is None:
-            return ["nobody answers"]
-        said = []
-        if status["health"] not in ACCEPTABLE or status["failures"]:
-            said.append(f"health {status['health']}: {status['last_error']}")
-        if status["order"]:
-            said.append(f"order {status['order']['kind']} is {status['order']['state']}")
-        stages = self.keyman.stages(case.name)
-        begun = {v for v in stages if v[1] in ("requested", "pending")}
-        said += [f"version {number} is {stage}" for number, stage in begun]
-        taken = case.taken()
-        said += [f"I6: {s[:8]} leaked and lives" for s in case.evidence.leaked() & taken]
-        handed = case.evidence.handed[-1] if case.evidence.handed else None
-        if handed is None or (now() - handed.answered).total_seconds() > 2:
-            return [*said, "no lookup is answered"]
-        if handed.secret not in taken:
-            said.append(f"version {handed.version} is handed out and refused")
-        return said + case.not_as_the_cloud_has_it(status)
 
     # Judgement.
 
     def _judged(self) -> Report:
-        report = Report(self.seed, self.kind, kills=len(self._kills))
+        report = Report(self.seed, self.kind, self.store, self.mirror, kills=len(self._kills))
+        report.store_calls = sum(len(gate.calls) for gate in self.stores.gates)
         report.broken = self._log_speaks_of_bugs()
         report.how = [str(kill) for kill in self._kills]
         for part in self.parts:
@@ -241,6 +232,7 @@ class Life:
         report.explained_refusals += judge.explained_refusals
         report.orders += len(evidence.ordered) + len(evidence.put)
         report.drifts += len(evidence.drifted)
+        report.shown += len(evidence.shown)
 
     def _log_speaks_of_bugs(self) -> list[str]:
         lines = self.keyman.log_file.read_text(errors="replace").splitlines()
@@ -282,12 +274,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=(*KINDS, ALL), required=True)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--store", choices=DURABLE, default="sealed-file")
+    parser.add_argument("--mirror", choices=DURABLE)
     parser.add_argument("--bound-to-stdin", action="store_true", help="end when it is closed")
     options = parser.parse_args(arguments)
     if options.bound_to_stdin:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     options.folder.mkdir(parents=True, exist_ok=True)
-    life = Life(options.seed, options.kind, options.kills, options.folder)
+    where = {"store": options.store, "mirror": options.mirror}
+    life = Life(options.seed, options.kind, options.kills, options.folder, **where)
     try:
         report = life.run()
     finally:

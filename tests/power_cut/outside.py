@@ -6,6 +6,7 @@ the life; what it says of each is that case's own business.
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from keyman import client
-from keyman.config import Settings, load
+from keyman.config import DEFAULT, Settings, load
 from keyman.core.model import Credential
 from keyman.db.journal import Journal
 from keyman.errors import Error
@@ -29,6 +30,8 @@ from tests.power_cut.evidence import digest
 STARTS_WITHIN = 60.0  # seconds; two cores may be shared by many
 HEAD = """\
 log: {{level: debug, format: {log_format}}}
+store: {store}
+stores: {stores}
 defaults:
   max_client_staleness: 1s
   observe_every: {observe_every}
@@ -54,6 +57,8 @@ class Keyman:
         self.socket = self.home / "agent.sock"
         self.log_file = folder / "daemon.log"
         self.sections: Mapping[str, str] = {}
+        self.stores: dict[str, dict[str, Any]] = {DEFAULT: {"kind": "sealed-file"}}
+        self.surroundings: dict[str, str] = {}  # more of the environment
         self._config = folder / "config.yaml"
         self._log_format = log_format
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +66,13 @@ class Keyman:
 
     def configure(self, *, observe_every: str = "1500ms") -> None:
         """Write the configuration with all `sections`, replaced whole as an editor does."""
-        text = HEAD.format(log_format=self._log_format, observe_every=observe_every)
+        others = {name: said for name, said in self.stores.items() if name != DEFAULT}
+        text = HEAD.format(
+            log_format=self._log_format,
+            store=json.dumps(self.stores[DEFAULT]),
+            stores=json.dumps(others),
+            observe_every=observe_every,
+        )
         fresh = self._config.with_suffix(".new")
         fresh.write_text(text + "".join(self.sections.values()))
         fresh.chmod(0o600)
@@ -72,15 +83,20 @@ class Keyman:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "keyman", "daemon"],
                 cwd=ROOT,
-                env=self._environment(),
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
 
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         places = {"KEYMAN_HOME": str(self.home), "KEYMAN_CONFIG": str(self._config)}
-        return environment(self.folder, **places)
+        return environment(self.folder, **places, **self.surroundings)
+
+    @property
+    def process(self) -> int | None:
+        """The process id of the daemon that was started last."""
+        return self._process.pid if self._process else None
 
     @property
     def ended(self) -> int | None:
@@ -129,20 +145,29 @@ class Keyman:
 
     # While nobody runs on the home.
 
-    def at_rest(self, name: str) -> Resting | None:
+    def at_rest(self, name: str, store: str = DEFAULT) -> Resting | None:
         """What a fresh process reads; None before the first record. Changes nothing."""
         if not (self.home / "keyman.db").exists():
             return None
-        settings = load(self._config, home=self.home, environ=self._environment())
+        settings = load(self._config, home=self.home, environ=self.variables())
         try:
             with closing(Journal.open(settings.database, migrate=False, read_only=True)) as journal:
-                return _resting(settings, journal, name)
+                return _resting(settings, journal, name, store)
         except Error:
             return None  # killed before the first start had made everything
 
     def stages(self, name: str) -> set[tuple[int, str]]:
         """The versions and stages in the journal, read beside the running daemon."""
         return set(self._rows("select number, stage from versions where name = ?", name))
+
+    def promoted(self, name: str) -> set[str]:
+        """Fingerprints of the versions that were ever current, as the journal has them now."""
+        asked = "select fingerprint from versions where name = ? and promoted_at is not null"
+        return {fingerprint for (fingerprint,) in self._rows(asked, name)}
+
+    def installation(self) -> str:
+        ((found,),) = self._rows("select value from meta where key = ?", "installation")
+        return str(found)
 
     def history(self, name: str, limit: int = 40) -> list[str]:
         """The newest lines of the journal's history, oldest first."""
@@ -167,9 +192,10 @@ class Keyman:
         return [path.name for path, read in contents if any(needle in read for needle in needles)]
 
 
-def _resting(settings: Settings, journal: Journal, name: str) -> Resting:
+def _resting(settings: Settings, journal: Journal, name: str, where: str) -> Resting:
     record, _ = journal.load(settings.credentials[name].spec(journal.installation))
     options = {"installation": journal.installation, "home": settings.home, "read_only": True}
-    with closing(open_store(settings.store.kind, settings.store.options() | options)) as store:
+    place = settings.stores[where]
+    with closing(open_store(place.kind, place.options() | options)) as store:
         found = {number: store.get(each, number) for each, number in store.list(name)}
     return Resting(record, {number: digest(s.reveal()) for number, s in found.items() if s})

@@ -28,6 +28,15 @@ class Wanted:
     seed: int
     kind: str
     kills: int
+    store: str = "sealed-file"
+    mirror: str | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """What to say to lead it, but for where."""
+        said = ["--kind", self.kind, "--seed", str(self.seed), "--kills", str(self.kills)]
+        said += ["--store", self.store] if self.store != "sealed-file" else []
+        return said + (["--mirror", self.mirror] if self.mirror else [])
 
 
 def run(wanted: Iterable[Wanted], folder: Path, *, at_once: int) -> Iterator[Report]:
@@ -46,8 +55,7 @@ def run(wanted: Iterable[Wanted], folder: Path, *, at_once: int) -> Iterator[Rep
 
 def _live(one: Wanted, folder: Path, running: list[subprocess.Popen[str]]) -> Report:
     command = [sys.executable, "-m", "tests.power_cut.life", "--bound-to-stdin"]
-    command += ["--seed", str(one.seed), "--kind", one.kind, "--kills", str(one.kills)]
-    command += ["--folder", str(folder / f"{one.kind}-{one.seed}")]
+    command += [*one.words, "--folder", str(folder / f"{one.kind}-{one.seed}")]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -76,12 +84,16 @@ def _report(process: subprocess.Popen[str], one: Wanted) -> Report:
         except subprocess.TimeoutExpired:
             _end(process)
             said_last = complaints.result()[-2000:]
-            return Report(one.seed, one.kind, broken=[f"L: the life does not end; {said_last}"])
+            return _failed(one, f"L: the life does not end; {said_last}")
         lines = said.result().splitlines()
         if not lines:
             said_last = complaints.result()[-2000:]
-            return Report(one.seed, one.kind, broken=[f"the harness failed: {said_last}"])
+            return _failed(one, f"the harness failed: {said_last}")
         return Report(**json.loads(lines[-1]))
+
+
+def _failed(one: Wanted, why: str) -> Report:
+    return Report(one.seed, one.kind, one.store, one.mirror, broken=[why])
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -95,14 +107,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def told(report: Report) -> str:
     """What one life came to; if an invariant broke, all that helps to find out why."""
+    where = f"{report.store}, mirror {report.mirror}" if report.mirror else report.store
     figures = (
-        f"seed {report.seed} ({report.kind}): {report.kills} kills, {report.rotations} rotations,"
-        f" {report.lookups} lookups, {report.requests} requests, {report.explained_refusals}"
-        f" refused after leaks or changes from outside, {report.seconds:.0f} s"
+        f"seed {report.seed} ({report.kind}, {where}): {report.kills} kills,"
+        f" {report.rotations} rotations, {report.lookups} lookups, {report.requests} requests,"
+        f" {report.explained_refusals} refused after leaks or changes from outside,"
+        f" {report.store_calls} calls to vaults, {report.seconds:.0f} s"
     )
     if not report.broken:
         return figures
-    again = f"python -m tests.power_cut --kind {report.kind} --seed {report.seed}"
-    again += f" --kills {report.kills}"
+    life = Wanted(report.seed, report.kind, report.kills, report.store, report.mirror)
+    again = " ".join(["python -m tests.power_cut", *life.words])
     parts = [figures, *report.broken, "-- kills", *report.how, *report.tail, f"again: {again}"]
     return "\n".join(parts)

@@ -56,6 +56,7 @@ class Judge:
             *self._versions_went_back(),
             *self._one_secret_a_version(),
             *self._not_durable(),
+            *self._strangers_ahead(),
         ]
 
     # What excuses keyman.
@@ -115,11 +116,20 @@ class Judge:
                 yield f"I1: {one.client} got nothing at {one.answered:%H:%M:%S.%f}: {one.why}"
 
     def _may_be_without(self, last: Handed, at: datetime) -> bool:
-        return self.explained(last.secret, at) or any(
-            last.answered < order.at < at and order.leaked not in self._handed_by(order.at)
-            for order in self.evidence.ordered
-            if order.leaked and order.body.get("now")  # at once, whatever that leaves
+        return (
+            self.explained(last.secret, at)
+            or self._store_was_away(at)
+            or any(
+                last.answered < order.at < at and order.leaked not in self._handed_by(order.at)
+                for order in self.evidence.ordered
+                if order.leaked and order.body.get("now")  # at once, whatever that leaves
+            )
         )
+
+    def _store_was_away(self, at: datetime) -> bool:
+        """A daemon that could not read it since its start has nothing, and says so."""
+        started = max((one for one in self.evidence.started if one <= at), default=at)
+        return any(started <= one <= at for one in self.evidence.broke)
 
     def _handed_by(self, at: datetime) -> set[str]:
         return {one.secret for one in self.evidence.handed if one.answered < at}
@@ -166,6 +176,14 @@ class Judge:
                 yield f"I3: version {found.current} is current, its secret is gone: [{found.kill}]"
             elif not found.accepted and not self.explained(found.secret, found.at):
                 yield f"I3: version {found.current} is current and refused, after [{found.kill}]"
+
+    def _strangers_ahead(self) -> Iterator[str]:
+        for one in self.evidence.shown:
+            if one.secret is not None and not one.promoted:
+                yield (
+                    f"P: strangers got {one.secret[:8]} from {one.store} at"
+                    f" {one.at:%H:%M:%S.%f}, which was not current before"
+                )
 
     def switched_on(self, secret: str) -> bool:
         """Did anybody want it on again?"""

@@ -27,6 +27,19 @@ TOLD = (
     "        self._make(moves)\n"
     "        return Shown(frozenset(), frozenset(), points=True, pointed=self.aim.current)\n"
 )
+PROMOTE = (
+    "                # Reading may take long, and the overlap begins when the record is written.\n"
+    "                return transitions.promoted(c, version, self.clock.now())\n"
+)
+CONFIRMED = "        self.put(managed, c.name, version, issued.secret)\n"
+CHECKED = "                    return self._missing(managed, c, version)\n" + PROMOTE
+PROBED = (
+    "            return self._missing(managed, c, version)\n"
+    "        verdict = managed.provider.verify(secret)\n        control = None\n"
+)
+UNPROBED = (
+    "            return transitions.probed(c, version, Verdict.ACCEPTED, None, self.clock.now())\n"
+)
 PICTURE = (
     "    picture = _as_the_provider_shows_it(s, v)\n    if picture is not None:\n"
     "        return picture\n"
@@ -86,6 +99,11 @@ BUGS = (
                 PERFORMER,
                 "        if managed.store.get(name, version.number) != secret:\n",
                 "        if False:\n",
+            ),
+            (
+                PERFORMER,
+                "        if found is None or version.is_of(found, self.spec.installation):\n",
+                "        if True:\n",
             ),
         ),
         setup="minted",
@@ -255,6 +273,12 @@ BUGS = (
         setup="taken-over",
     ),
     Bug(
+        "what dies right after its promotion is believed to live until pictures count again",
+        "I1/I10",
+        ((ROTATION, "    return Examine(v) if s.suspected(v) else None\n", "    return None\n"),),
+        setup="first",
+    ),
+    Bug(
         "nobody looks what the console did",
         "I1/I10",
         (
@@ -421,5 +445,41 @@ BUGS = (
             (COMPARING, "        if not self.own:\n", "        if False:\n"),
         ),
         setup="mirrored",
+    ),
+    # The same over a store that keyman has.
+    Bug(
+        "promoted before it is stored",
+        "I3",
+        (
+            (PERFORMER, CONFIRMED, ""),
+            (PERFORMER, PROBED, PROBED.replace(PROBED.splitlines(keepends=True)[0], UNPROBED)),
+            (PERFORMER, CHECKED, "                    pass\n" + PROMOTE),
+        ),
+        setup="vault/plain",
+    ),
+    Bug(
+        "the step that promotes has the vault show it before",
+        "P",
+        (
+            (
+                PERFORMER,
+                PROMOTE,
+                "                managed.store.point(c.name, version.number)\n" + PROMOTE,
+            ),
+        ),
+        setup="vault/plain",
+    ),
+    Bug(
+        "what a vault refused once is not put into it again",
+        "P",
+        (
+            (
+                FOLLOWER,
+                "        return self.tried != aim or boot",
+                "        return self.tried != aim and boot",
+            ),
+        ),
+        setup="vault/mirrored",
+        begin="WriteSecret#1:down",
     ),
 )

@@ -55,6 +55,7 @@ class Surroundings(Protocol):
     def asking_for_a_secret(self) -> None: ...
     def last_used(self, secret: str) -> datetime | None: ...
     def probed(self, secret: str, verdict: Verdict) -> None: ...
+    def shown(self, *, stale: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class Cloud:
         keys = tuple(self._picture(handle, stale=stale) for handle in handles)
         if any(key.state == NOT_SHOWN and key.handle not in optional for key in keys):
             raise errors.Rejected("404 NotAuthorizedOrNotFound")
+        self.world.shown(stale=stale)
         return Observed(now, keys)
 
     def claim(self, key: KeySeen, owner: str, epoch: int) -> bool:
@@ -172,6 +174,8 @@ class Cloud:
             raise PowerCut
         if self.world.true < self.down_until:
             return Verdict.SILENT
+        if trouble == "forbidden":
+            self.world.probed(secret.reveal(), Verdict.FORBIDDEN)
         if trouble in ("silent", "forbidden"):
             return Verdict(trouble)
         verdict = Verdict.ACCEPTED if self.accepts(secret.reveal()) else Verdict.REFUSED

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
-from tests.sim.cloud import ANOTHER, OUTAGE
+from tests.sim.cloud import ANOTHER, LONG_AGO
 from tests.sim.setups import Kind
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OPEN = (Stage.REQUESTED, Stage.PENDING)
 A_SWEEP = timedelta(seconds=16)  # and the moment it takes
+ONCE_SHOWN = timedelta(seconds=30)  # that it is dead, for probes some seconds apart
 NOTICING = timedelta(minutes=15)  # beyond observe_every: backoff, late calls, verification
 
 
@@ -52,8 +53,11 @@ class Watch:
         self.highest = 0
         self.touched_at: datetime | None = None  # last change from outside
         self.clocks_set = False
+        self.set_in_turn = 0  # in which the clock was set last
         self.was_restored = False
         self.refused_since: datetime | None = None
+        self.vouched_at: datetime = LONG_AGO  # a probe was told that the secret is known
+        self.shown_dead: tuple[str, datetime] | None = None  # what is handed out, and since when
         self.store_was_asked = False  # whether it can take another secret
         self.ever_handed: set[str] = set()
 
@@ -88,6 +92,7 @@ class Watch:
     def clock_set(self) -> None:
         self.outside()
         self.clocks_set = True
+        self.set_in_turn = self.world.turns
 
     def restored(self) -> None:
         self.outside()
@@ -146,9 +151,35 @@ class Watch:
             raise Broken("I3", f"the secret of version {number} is dropped, and handed out")
 
     def probed(self, secret: str, verdict: Verdict) -> None:
+        if verdict is Verdict.FORBIDDEN:
+            self.vouched_at = self.world.true
+            return
         self.probes[secret] = self.world.true
         if verdict is Verdict.ACCEPTED:
             self.proven[secret] = self.world.true
+
+    def shown(self, *, stale: bool) -> None:
+        """A picture was shown; it may be the end of what is handed out. One of how things were
+        before is as good as any to those who look.
+        """
+        handed, cloud = self.handed(), self.world.cloud
+        if stale or handed is None or cloud.sound(handed[1]) or cloud.accepts(handed[1]):
+            self.shown_dead = None
+        elif self.shown_dead is None or self.shown_dead[0] != handed[1]:
+            self.shown_dead = handed[1], self.world.true
+
+    def _no_longer_than_it_takes_to_ask(self, secret: str, record: Credential) -> None:
+        """However soon after a change of ours it died: a picture may be old, a probe is not.
+        After failures there is a rest, which ends with this very step if it ends.
+        """
+        world = self.world
+        if self.shown_dead is None or self.shown_dead[0] != secret or self.clocks_set:
+            return
+        if world.setup.lag or record.failures or world.cloud.down_until > self.shown_dead[1]:
+            return
+        since = max(self.shown_dead[1], world.troubled_at)
+        if world.true - since > ONCE_SHOWN:
+            raise Broken("I1/I10", f"{secret} is shown dead since {since}, and was handed out")
 
     # Every change of ours at the provider.
 
@@ -258,6 +289,8 @@ class Watch:
             old, secret = before.version(v.number), self.secret_of(v)
             if secret is None or self._touched_lately() or self.world.setup.kind is Kind.MINTED:
                 continue
+            if v.issued_at is None and v.handle is None and self.world.setup.slots:
+                continue  # a key whose answer was lost and whose wish was refused: nobody knows it
             newly_gone = v.revoked_at and not (old and old.revoked_at)
             if newly_gone and cloud.alive(secret) and not v.expired(self.world.now()):
                 raise Broken("I7", f"version {v.number} is recorded as destroyed, and is not")
@@ -279,8 +312,10 @@ class Watch:
         after: Credential,
     ) -> None:
         world = self.world
-        if was and (now is None or now[1] != was[1]) and world.cloud.accepts(was[1]):
-            self._left(was[1])
+        if was and (now is None or now[1] != was[1]):
+            self._no_longer_than_it_takes_to_ask(was[1], before)
+            if world.cloud.accepts(was[1]):
+                self._left(was[1])
         current = after.current
         moved = current is not None and before.current != current
         if current is not None and moved and (now is None or was is None or now[1] != was[1]):
@@ -338,7 +373,8 @@ class Watch:
     def waits(self, wait: Wait) -> None:
         if wait.reason.startswith("no rest"):
             raise Broken("L", f"advance finds no rest: {self.world.trace[-8:]}")
-        if wait.until <= self.world.now():
+        set_meanwhile = self.set_in_turn == self.world.turns  # the daemon's guard wakes it
+        if wait.until <= self.world.now() and not set_meanwhile:
             raise Broken("L", f"advance waits for the past: {wait}")
 
     def turn_over(self) -> None:
@@ -350,11 +386,11 @@ class Watch:
         if handed is None or world.cloud.accepts(handed[1]):
             self.refused_since = None
             return
+        self._no_longer_than_it_takes_to_ask(handed[1], world.record)
         self.refused_since = self.refused_since or world.true
         # Where nothing can be looked at, clients' complaints tell, and they come at once.
         looks = world.setup.policy.observe_every if world.spec.observes else timedelta(0)
-        patience = looks + NOTICING
-        if world.cloud.down_until > self.refused_since:
-            patience += OUTAGE + NOTICING  # nobody could be asked
-        if world.true - self.refused_since > patience and not world.setup.lag:
+        looked = max(self.refused_since, self.vouched_at) + looks
+        known = max(looked, world.cloud.down_until) + NOTICING  # in an outage nobody can be asked
+        if world.true > known and not world.setup.lag:
             raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")

@@ -240,6 +240,7 @@ def take_over(world: World) -> None:
     """Whoever runs is paused until its lease is over; another machine goes on, then both do."""
     paused = world.acting
     world.pass_time(timedelta(minutes=3))
+    world.troubled_at = world.true  # until now nobody was at work
     world.boot(clean=False, home="elsewhere")
     with suppress(PowerCut, errors.Conflict, errors.StoreFailed):
         world.advance()

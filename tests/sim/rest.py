@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keyman.core.model import Stage
+from tests.sim.cloud import ANOTHER
 from tests.sim.setups import Kind
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def missing(world: World, promotions: int) -> list[str]:
     record, watch = world.record, world.watch
     if beyond_repair(world):
         return _admission(world)
-    if world.setup.taken_over:
+    if _driven_by_another(world):
         return _watching(world)
     if watch.promotions < promotions and world.spec.issues:
         return ["no rotation"]
@@ -56,6 +57,12 @@ def _admission(world: World) -> list[str]:
     said = [] if health == "down" else [f"nothing can be done, and health is {health}"]
     said += [f"order {o.kind} is open" for o in record.orders if o.open]
     return said + (["a dead secret is handed out"] if world.watch.handed() else [])
+
+
+def _driven_by_another(world: World) -> bool:
+    """Its own new key, which a person ordered, nobody else drives."""
+    key = world.cloud.keys.get(world.record.key_id or "")
+    return world.setup.taken_over and (key is None or key.owner == ANOTHER)
 
 
 def _watching(world: World) -> list[str]:

@@ -57,6 +57,7 @@ class Books:
     finished: dict[str, Order] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     told: list[News] = field(default_factory=list)
+    recorded: bool = False  # by the process that has it now
 
     def load(self, spec: Spec) -> tuple[Credential, Observed | None]:
         if self.row is None:
@@ -77,6 +78,7 @@ class Books:
         if trouble == "cut":
             raise PowerCut
         if trouble == "disk":
+            self.recorded = False
             raise errors.StoreFailed("disk I/O error")
         before = self.row.credential if self.row else Credential(credential.spec)
         if trouble == "busy" or credential.revision != before.revision:
@@ -101,11 +103,20 @@ class Books:
             self.row = Row(saved, observed)
             self.events.extend(events)
             self.told.extend(told)
+            self.recorded = self.recorded or bool(events)
 
         self.world.saving(before, saved, lease, land)
         if trouble == "done-cut":
             raise PowerCut
         return saved
+
+    @property
+    def head(self) -> None:
+        """Nobody reads a log here."""
+
+    def note(self, *events: Event) -> None:
+        self.events.extend(events)
+        self.recorded = True
 
     def tell(self, told: Sequence[News]) -> None:
         self.told.extend(told)
@@ -121,6 +132,7 @@ class Books:
             self.holder = Holder(owner, home, 1, now + ttl, released=False)
             return Lease(name, owner, 1, clean=True)
         ours, was_released = held.owner == owner, held.released
+        self.recorded = self.recorded and ours
         if not ours and not was_released and held.until > now:
             return None
         fence = held.fence if ours else held.fence + 1
@@ -149,6 +161,9 @@ class Safe:
     world: Surroundings
     durable: bool = True
     secrets: dict[tuple[str, int], Secret] = field(default_factory=dict)
+
+    def reopen(self) -> None:
+        """Another process has it now."""
 
     def ready(self, name: str) -> None:
         trouble = self.world.trouble("ready", ("cut", "full"))
@@ -220,6 +235,9 @@ class Vault(Safe):
 
     def pointed(self, name: str) -> int | None:
         return self.shown[0] if self.shown else None
+
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        return self.shown
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,8 +14,9 @@ from tests.sim import people
 from tests.sim.cloud import PowerCut
 from tests.sim.every import Choice, Menu, Plan, extensions, told
 from tests.sim.invariants import Broken
-from tests.sim.setups import QUARTERLY, SETUPS, Kind, Setup
-from tests.sim.world import Chooser, Machine, World, follow
+from tests.sim.setups import QUARTERLY, SETUPS, YEARLY, Kind, Setup
+from tests.sim.world import Chooser, Machine, Saves, World, follow
+from tests.vaults.kinds import REMOTE
 
 ONE_ROTATION = 0.19  # days of the brisk policy
 # Each taught the program something; see test_histories.py.
@@ -35,7 +37,9 @@ ONCE_BROKEN = (
     "bare save#31:revoke-cur turn#15:lose-secrets",  # what was lost was taken for refused
     "lagging turn#14:off-other! turn#28:restore-secrets",
     "minted save#10:clock-back save#19:clock-back",  # two dead secrets took turns
+    "plain retire#1:late-100s save#16:roll-back",  # what was carried on was switched off late
 )
+STORES = ("memory", "sealed-file", *REMOTE)  # keyman's own, as setups name them
 STRAIGHT_ONLY: dict[str, Any] = {"people": False, "console": False, "shocks": False}
 TIGHT = ("plain", "rejected", "ignored", "unmatched", "first-bare", "fresh", "pointing", "mirrored")
 
@@ -50,19 +54,35 @@ class Ran:
     places: list[str] = field(default_factory=list)
     broken: str | None = None
     trace: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
 
 
 def setup_named(name: str) -> Setup:
-    """`tight-` before a name: one rotation, and only calls, disks and power go wrong."""
-    plain = name.removeprefix("tight-")
+    """`tight-` before a name: one rotation, and only calls, disks and power go wrong.
+
+    `KIND/`: the same, and the store (the mirror, where there is one) is of that kind.
+    """
+    kind, slash, plain = name.removeprefix("tight-").rpartition("/")
     if plain == name:
         return SETUPS[name]
-    return replace(SETUPS[plain], days=ONE_ROTATION, **STRAIGHT_ONLY)
+    tight = replace(SETUPS[plain], days=ONE_ROTATION, **STRAIGHT_ONLY)
+    if not slash:
+        return tight
+    return replace(tight, store=kind, points=kind in REMOTE and not tight.mirrored)
 
 
-def run(machine: Machine, name: str, plan: Plan, *, leaf: bool = False) -> Ran:
+def kept_in(kind: str) -> tuple[str, ...]:
+    """The setups that a store of that kind is tried out in."""
+    if kind == "memory":
+        return ("plain", "minted")
+    return ("plain", "fresh", "mirrored") if kind in REMOTE else ("plain", "fresh")
+
+
+def run(
+    machine: Machine, name: str, plan: Plan, *, leaf: bool = False, saves: Saves | None = None
+) -> Ran:
     """A history by plan. A leaf ends once the world has shown that it goes on well."""
-    world = World(setup_named(name), follow(plan), machine)
+    world = World(setup_named(name), follow(plan), machine, saves)
     if leaf and plan:
         world.last = plan[-1].moment
     return _lived(world, Ran(name, told(plan)))
@@ -92,6 +112,7 @@ def _lived(world: World, ran: Ran) -> Ran:
     ran.menus = world.menus
     ran.places = world.places
     ran.trace = world.trace
+    ran.faults = world.faults
     return ran
 
 
@@ -103,22 +124,29 @@ def singles(machine: Machine, name: str, *, leaf: bool = True) -> Iterator[Ran]:
         yield run(machine, name, plan, leaf=leaf)
 
 
-def with_one_more(machine: Machine, name: str, plan: Plan) -> Iterator[Ran]:
+def with_one_more(
+    machine: Machine, name: str, plan: Plan, saves: Saves | None = None
+) -> Iterator[Ran]:
     """The history of the plan, and every one in which one thing more goes wrong."""
     begun = run(machine, name, plan)
     yield begun
     for longer in extensions(plan, begun.menus):
-        yield run(machine, name, longer, leaf=True)
+        yield run(machine, name, longer, leaf=True, saves=saves)
 
 
 def some_with_one_more(
-    machine: Machine, name: str, plan: Plan, count: int, dice: random.Random
+    machine: Machine,
+    name: str,
+    plan: Plan,
+    count: int,
+    dice: random.Random,
+    saves: Saves | None = None,
 ) -> Iterator[Ran]:
     begun = run(machine, name, plan)
     yield begun
     longer = list(extensions(plan, begun.menus))
     for chosen in dice.sample(longer, min(count, len(longer))):
-        yield run(machine, name, chosen, leaf=True)
+        yield run(machine, name, chosen, leaf=True, saves=saves)
 
 
 def first_plans(machine: Machine, name: str) -> list[Plan]:
@@ -128,11 +156,16 @@ def first_plans(machine: Machine, name: str) -> list[Plan]:
 # Long lives.
 
 
+SLOW = "slow-"  # before a setup's name: its secrets live for a year, and it is looked at monthly
+
+
 def long_setup(name: str, years: int) -> Setup:
-    setup = SETUPS[name]
-    policy = setup.policy if setup.kind is Kind.MINTED else QUARTERLY
+    setup = SETUPS[name.removeprefix(SLOW)]
+    slow = name.startswith(SLOW)
+    policy = setup.policy if setup.kind is Kind.MINTED else YEARLY if slow else QUARTERLY
     held = setup.held * 24 if setup.held > timedelta(minutes=5) else setup.held
-    return replace(setup, policy=policy, days=365.0 * years, held=held)
+    sweep = policy.observe_every if slow else setup.sweep
+    return replace(setup, policy=policy, days=365.0 * years, held=held, sweep=sweep)
 
 
 def throw(dice: random.Random, rate: float) -> Chooser:
@@ -148,9 +181,20 @@ def throw(dice: random.Random, rate: float) -> Chooser:
     return choose
 
 
-def live_long(machine: Machine, name: str, seed: int, years: int, rate: float) -> Ran:
+def live_long(
+    machine: Machine,
+    name: str,
+    seed: int,
+    years: int,
+    rate: float,
+    saves: Saves | None = None,
+    *,
+    tells: bool = True,
+) -> Ran:
+    """A life thrown by the seed; one that nobody watches keeps no trace."""
     dice = random.Random(f"{name}/{seed}")
-    world = World(long_setup(name, years), throw(dice, rate), machine)
+    world = World(long_setup(name, years), throw(dice, rate), machine, saves)
     world.follows_hints = True
+    world.tells = tells
     world.turns_limit = 40_000 * years
     return _lived(world, Ran(name, f"seed={seed}"))

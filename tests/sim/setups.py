@@ -55,6 +55,13 @@ QUARTERLY = replace(
     overlap=timedelta(hours=24),
     observe_every=timedelta(hours=12),
 )
+YEARLY = replace(
+    QUARTERLY,
+    lifetime=timedelta(days=365),
+    rotate_before=timedelta(days=30),
+    observe_every=timedelta(days=30),
+)
+SWEEP = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ class Setup:
     points: bool = False  #: the store has a current secret of its own
     mirrored: bool = False  #: another store follows, which has one too
     taken_over: bool = False  #: another installation put its mark on the key that was entrusted
+    sweep: timedelta = SWEEP  #: how often keyman wakes at least
+    store: str = ""  #: of which of keyman's own kinds the store is, or the mirror; "": made up
 
     @property
     def followed(self) -> bool:

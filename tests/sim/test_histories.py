@@ -18,7 +18,8 @@ from tests.sim.runs import Ran
 from tests.sim.setups import SETUPS
 
 REAL = real()
-SLICE = 17  # of all histories with one thing going wrong, every seventeenth is run here
+KEPT = {"memory": 20, "sealed-file": 10, "vault": 3, "oci-vault": 1, "aws-secrets-manager": 1}
+SLICE = 31  # of all histories with one thing going wrong, every thirty-first is run here
 
 
 def assert_holds(ran: Ran) -> None:
@@ -68,6 +69,15 @@ def test_nor_when_two_calls_disks_or_powers_fail() -> None:
         for plan in dice.sample(firsts, 8):
             for ran in runs.some_with_one_more(REAL, f"tight-{name}", plan, 12, dice):
                 assert_holds(ran)
+
+
+@pytest.mark.parametrize("kind", runs.STORES)
+def test_nor_in_a_store_that_keyman_has(kind: str) -> None:
+    """`python -m tests.sim --store KIND` runs all of these histories."""
+    for name in (f"{kind}/{name}" for name in runs.kept_in(kind)):
+        plans = [(), *runs.first_plans(REAL, name)]
+        for plan in random.Random(name).sample(plans, KEPT[kind]):
+            assert_holds(runs.run(REAL, name, plan, leaf=True))
 
 
 @pytest.mark.parametrize("history", runs.ONCE_BROKEN)

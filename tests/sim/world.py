@@ -10,6 +10,7 @@ installation that drives the same key, a provider that answers with another key'
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
@@ -25,18 +26,20 @@ from tests.sim import people, rest
 from tests.sim.cloud import TINY, Cloud, Key, PowerCut, Slot
 from tests.sim.every import Menu, Plan
 from tests.sim.invariants import Broken, Watch
+from tests.sim.kept import room
 from tests.sim.rooms import Books, Mirror, Row, Safe, Vault
-from tests.sim.setups import Kind, Setup
+from tests.sim.setups import SWEEP, Kind, Setup
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 SOON = timedelta(seconds=5)
-SWEEP = timedelta(days=1)
+AFTER_A_FAILED_TURN = timedelta(seconds=30)  # the daemon takes the next one
 COMPLAINTS = timedelta(minutes=15)  # of clients, where the provider shows nothing
 CHANGES = ("claim", "create", "issue", "activate", "retire", "revoke")
 CALM_LIMIT = 3.0  # lifetimes that a world may take to come to rest
 TURNS_LIMIT = 600  # a history of two rotations takes about fifty
 
 Chooser = Callable[[int, Menu], str]
+Saves = Callable[[Credential, Credential], None]  # told of each record, before and after
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class Machine:
 
 
 class World:
-    def __init__(self, setup: Setup, choose: Chooser, machine: Machine) -> None:
+    def __init__(
+        self, setup: Setup, choose: Chooser, machine: Machine, saves: Saves | None = None
+    ) -> None:
         self.setup = setup
         self.choose = choose
         self.last: int | None = None  # the last moment at which anything goes wrong, if known
@@ -60,6 +65,9 @@ class World:
         self.menus: list[Menu] = []
         self.places: list[str] = []  # where each menu was offered
         self.trace: list[str] = []
+        self.tells = True  # False: nobody will read the trace
+        self.faults = Counter[str]()
+        self.saves = saves
         self.calm = False
         self.hands_full = False
         self.hurry = False
@@ -75,14 +83,24 @@ class World:
         self.old_secrets: list[dict[tuple[str, int], Secret]] = []
         self.cloud = Cloud(self)
         self.books = Books(self)
-        self.safe = Vault(self) if setup.points else Safe(self)
-        self.mirror = Mirror(self)
+        self.safe = self._store()
+        self.mirror = self._other_store()
         self.following: Any = None
         self.troubled_at = START
         self.watch = Watch(self)
         self.spec = self._spec()
         self.ids = itertools.count(1)
         self.boot(clean=True)
+
+    def _store(self) -> Any:
+        if self.setup.store and not self.setup.mirrored:
+            return room(self, self.setup.store, copy=False)
+        return Vault(self) if self.setup.points else Safe(self)
+
+    def _other_store(self) -> Any:
+        if self.setup.store and self.setup.mirrored:
+            return room(self, self.setup.store, copy=True)
+        return Mirror(self)
 
     def _spec(self) -> Spec:
         setup = self.setup
@@ -176,9 +194,13 @@ class World:
         arrives = self.cloud.due()
         if arrives is not None:
             back = min(back, arrives)
-        sweep = self.true + (SWEEP if self.spec.observes else COMPLAINTS)
-        self.true = max(self.true + TINY, min(back, end, sweep))
+        self.true = max(self.true + TINY, min(back, end, self.true + self._sweep()))
         return False
+
+    def _sweep(self) -> timedelta:
+        """Until the next turn at the latest; clients complain about what is refused, and soon."""
+        well = self.watch.refused_since is None and self.setup.sweep > SWEEP
+        return self.setup.sweep if self.spec.observes or well else COMPLAINTS
 
     def _ask_for_a_new_key(self) -> None:
         """What the hint says, once."""
@@ -209,7 +231,8 @@ class World:
             return self.true + SOON
         except (errors.Conflict, errors.StoreFailed) as error:
             self.note(f"turn ended: {error}")
-            return self.true + timedelta(seconds=30)
+            self.troubled_at = self.true + AFTER_A_FAILED_TURN
+            return self.troubled_at
         self.watch.waits(wait)
         return wait.until - self.skew
 
@@ -232,6 +255,8 @@ class World:
             self.rotator.release()
         else:
             self.books.void_leases(home)
+        for each in (self.safe, self.mirror):
+            each.reopen()
         mirrors = ("mirror",) if self.setup.mirrored else ()
         managed = self.machine.managed(self.spec, self.cloud, self.safe, "safe", mirrors)
         self.rotator = self.machine.rotator(
@@ -297,6 +322,7 @@ class World:
         if not what:
             self.note(where)
             return ""
+        self.faults[what] += 1
         self.note(f"{where} *** {moment}:{what}")
         self.troubled_at = self.true
         act = people.ACTS.get(what)
@@ -331,7 +357,8 @@ class World:
         return acts
 
     def note(self, line: str) -> None:
-        self.trace.append(f"{self.true - START} {self.acting or '-'} {line}")
+        if self.tells:
+            self.trace.append(f"{self.true - START} {self.acting or '-'} {line}")
 
     # What the rooms show the watch.
 
@@ -357,9 +384,14 @@ class World:
         self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
     ) -> None:
         self.watch.saving(before, after, lease, land)
+        if self.saves is not None:
+            self.saves(before, after)
 
     def probed(self, secret: str, verdict: Verdict) -> None:
         self.watch.probed(secret, verdict)
+
+    def shown(self, *, stale: bool) -> None:
+        self.watch.shown(stale=stale)
 
     def last_used(self, secret: str) -> datetime | None:
         if not self.setup.shows_use:

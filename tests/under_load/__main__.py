@@ -24,6 +24,7 @@ from tests.power_cut.cloud import ROOT, Cloud, environment
 from tests.power_cut.oci_case import POLICY, OciCase
 from tests.power_cut.oci_verdict import Change
 from tests.power_cut.outside import Keyman
+from tests.proof.report import conclude
 from tests.under_load import judge, seen
 from tests.under_load.clients import BESIDE, KINDS
 
@@ -179,9 +180,10 @@ def main() -> int:
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the clients are stopped, too
     wanted = {what: getattr(asked, what) for what in ("lookups", "kills", "promotions")}
+    began = time.monotonic()
     came = run(wanted, asked.seed)
     print("\n".join([*came.broken, came.told()]))
-    return 1 if came.broken else 0
+    return conclude(came.counts(), len(came.broken), began)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def openai_sdk(seen: Seen) -> None:
     with OpenAI(api_key=key, base_url=_base_url(), max_retries=0) as openai:
         for _ in _calls(seen):
             try:
-                openai.chat.completions.create(**QUESTION)  # type: ignore[call-overload]
+                openai.chat.completions.create(**QUESTION)
             except AuthenticationError:
                 seen.refused(given[0])
             except (OpenAIError, keyman.Error):
@@ -118,7 +118,7 @@ def async_openai_sdk(seen: Seen) -> None:
         async with AsyncOpenAI(api_key=key, base_url=_base_url(), max_retries=0) as openai:
             for _ in _calls(seen):
                 try:
-                    await openai.chat.completions.create(**QUESTION)  # type: ignore[call-overload]
+                    await openai.chat.completions.create(**QUESTION)
                 except AuthenticationError:
                     seen.refused(given[0])
                 except (OpenAIError, keyman.Error):

@@ -1,0 +1,1 @@
+"""Every reachable state of a small world, with the real rules in it."""

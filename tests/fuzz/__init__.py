@@ -1,0 +1,1 @@
+"""Inputs that nobody meant, for every parser that reads what others wrote: see `__main__.py`."""
