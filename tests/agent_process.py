@@ -24,6 +24,8 @@ from keyman.serving.api import Api
 from keyman.serving.page import open_page
 from keyman.serving.server import Agent
 from keyman.serving.snapshot import Snapshot
+from tests.commands.forked import Forked
+from tests.scratch import SHORT
 from tests.serving.world import MemoryDesk, nothing_usable, version_is
 
 ROOT = Path(__file__).parents[1]
@@ -47,10 +49,8 @@ class AgentProcess:
 
     def start(self, *serve: tuple[str, int], shared: bool = False) -> None:
         """With these names and versions answered before anybody can ask."""
-        command = [sys.executable, "-m", "tests.agent_process", str(self.path.parent)]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = Forked("tests.agent_process", [str(self.path.parent)], cwd=ROOT, **streams)
         self._say("begin", serve=serve, shared=shared)
 
     def serve(self, name: str, version: int, **options: Any) -> None:
@@ -103,7 +103,7 @@ class AgentProcess:
 
 @contextmanager
 def agent_process() -> Iterator[AgentProcess]:
-    with tempfile.TemporaryDirectory(prefix="km-", dir="/tmp") as home:  # a socket's path is short
+    with tempfile.TemporaryDirectory(prefix="km-", dir=SHORT) as home:
         one = AgentProcess(Path(home))
         try:
             yield one

@@ -16,6 +16,7 @@ from keyman.core.model import (
     Observed,
     Order,
     OrderKind,
+    Place,
     SlotSeen,
     Spec,
     Stage,
@@ -96,3 +97,13 @@ def looks(v: Version, state: str = "ACTIVE", **more: Any) -> SlotSeen:
 
 def empty(slot: str = "two", state: str = "INACTIVE") -> SlotSeen:
     return SlotSeen(slot, state, "mask-unknown", at(60 * DAY))
+
+
+# The first version of most tables, and its standby slot: empty, asked for, filled, proven.
+CURRENT = version(1, Stage.CURRENT)
+QUIET = seen(looks(CURRENT), empty())
+FILLED = pending(2)
+SHOWN = seen(looks(CURRENT), looks(FILLED))
+PROVEN = replace(FILLED, verified_at=at(-1), probed_at=at(-1), successes=2)
+WISH = wish(2)
+ONE, TWO = Place("key", "one"), Place("key", "two")

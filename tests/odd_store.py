@@ -92,6 +92,10 @@ class OddVault(Odd):
         self._asked("pointed")
         return self.current[name][0] if name in self.current else None
 
+    def read_current(self, name: str) -> tuple[int, Secret] | None:
+        self._asked("read_current")
+        return self.current.get(name)
+
     def read(self, name: str) -> Secret | None:
         """What a stranger gets."""
         return self.current[name][1] if name in self.current else None

@@ -37,9 +37,12 @@ MISTAKES = [
         ["1: defaults.policy.rotate_befor: unknown key (did you mean rotate_before?)"],
     ),
     ("log:\n  level: info\n  level: debug", ["3: log.level: written twice (first in line 2)"]),
+    (
+        "store: {kind: vault, address: https://v:8200/v1/, auth: {kind: token, token: x}}",
+        ["1: store: address must end before /v1"],
+    ),
     ("store: {kind: vault}", ["1: store: address is required", "1: store.auth: give either"]),
     ("agent: {metadata_listen: x}", ["1: agent.metadata_listen: not in this version"]),
-    ("notify: [{url: x}]", ["1: notify: not in this version"]),
     ("database: postgresql+psycopg://u:p@h/d", ["1: database: not in this version"]),
     ("database: mysql://h/d", ["1: database: must be sqlite:/// and the path of a file"]),
     ("database: 'sqlite:///:memory:'", ["1: database: must be sqlite:/// and the path of a file"]),
@@ -131,7 +134,7 @@ MISTAKES = [
     ),
     (
         "defaults: {policy: {overlap: 5s}}",
-        ["1: defaults.policy: overlap must be at least max_client_staleness"],
+        ["1: defaults.policy: overlap must be at least max_client_staleness, which is 60s"],
     ),
     (
         "defaults: {retry: {factor: 0.5}}",

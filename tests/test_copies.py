@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -19,12 +21,16 @@ from keyman.core.copies import (
     goal,
     moves_of_mirror,
     moves_of_own,
+    only_looks,
+    proven_since,
     reached,
+    unknown,
     waits,
 )
-from keyman.core.model import Credential, Stage, Version
-from tests.credentials import NOW, at, credential, pending, version
+from keyman.core.model import Credential, KeySeen, Observed, SlotSeen, Stage, Version
+from tests.credentials import BY_HAND, NOW, at, credential, pending, version
 
+Plan = Callable[..., Iterator[Move]]
 OLD = version(6, Stage.RETIRED)
 GONE = version(5, Stage.REVOKED, revoked_at=at(-60), stored=False)
 BEFORE = version(7, Stage.PREVIOUS)
@@ -57,10 +63,16 @@ def test_what_may_be_read(
     assert goal(credential(*versions), NOW) == Goal(numbers, current)
 
 
-def shown(*numbers: int, wrong: tuple[int, ...] = (), pointed: int | None = None) -> Shown:
+def shown(
+    *numbers: int,
+    wrong: tuple[int, ...] = (),
+    pointed: int | None = None,
+    altered: bool = False,
+    read: bool = False,
+) -> Shown:
     """What a store that points has, all of it right but what is said to be wrong."""
     right = frozenset(numbers) & {7, 8} - set(wrong)
-    return Shown(frozenset(numbers), right, points=True, pointed=pointed)
+    return Shown(frozenset(numbers), right, True, pointed, altered, pointed_right=read)
 
 
 TABLE: list[tuple[str, Shown, list[Move]]] = [
@@ -81,6 +93,24 @@ TABLE: list[tuple[str, Shown, list[Move]]] = [
     ("forgotten by the record", shown(2, 7, 8, pointed=8), [Drop(2)]),
     ("never heard of", shown(7, 8, 11, pointed=8), []),
     ("not promoted yet, and there", shown(7, 8, 9, pointed=9), [Point(8), Drop(9)]),
+    ("its current one was edited", shown(7, 8, pointed=8, altered=True), [Point(8)]),
+    ("the same of an old number", shown(7, 8, pointed=6, altered=True), [Point(8)]),
+    (
+        "edited, and a version too",
+        shown(7, 8, wrong=(8,), pointed=8, altered=True),
+        [Put(8), Point(8)],
+    ),
+    ("its current one never heard of", shown(7, 8, 11, pointed=11), []),
+    (
+        "somebody deleted the version, and the copy is right",
+        shown(7, pointed=8, read=True),
+        [Put(8)],
+    ),
+    (
+        "a retired one is right, and no longer current",
+        shown(7, 8, pointed=6, read=True),
+        [Point(8)],
+    ),
 ]
 
 
@@ -110,7 +140,17 @@ OWN: list[tuple[str, Shown, list[Move]]] = [
     ("never heard of", shown(7, 8, 11, pointed=8), []),
     ("lost", shown(7, pointed=None), []),
     ("a retired one is current, and the right one lost", shown(6, pointed=6), [Point(None)]),
+    ("its current one was edited", shown(7, 8, pointed=8, altered=True), [Point(8)]),
+    ("its current one never heard of", shown(7, 8, 11, pointed=11), []),
+    ("the same, and ours is lost", shown(7, 11, pointed=11), []),
+    ("somebody deleted the version, and the copy is right", shown(7, pointed=8, read=True), []),
 ]
+
+
+@pytest.mark.parametrize("plan", [moves_of_own, moves_of_mirror])
+def test_what_is_not_to_be_read_leaves_however_right_it_is(plan: Plan) -> None:
+    there = shown(7, pointed=8, read=True)
+    assert Point(None) in list(plan(NOBODYS, goal(NOBODYS, NOW), there))
 
 
 @pytest.mark.parametrize(("what", "there", "moves"), OWN, ids=[row[0] for row in OWN])
@@ -120,11 +160,63 @@ def test_its_own_store_is_pointed_and_tidied_only(
     assert list(moves_of_own(USUAL, goal(USUAL, NOW), there)) == moves
 
 
-def test_what_a_later_life_made_current_stays_until_the_provider_was_looked_at() -> None:
-    unsure = replace(USUAL, doubt_at=NOW)
+PLANS = (moves_of_own, moves_of_mirror)
+NOBODYS = credential(BEFORE, replace(NOW_CURRENT, dead_at=NOW))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_what_nobody_here_knows_is_replaced_and_never_just_taken_away(plan: Plan) -> None:
+    """It may be of a later life of this record, and the one that works."""
     there = shown(7, 8, 11, pointed=11)
-    assert list(moves_of_own(unsure, goal(unsure, NOW), there)) == []
-    assert list(moves_of_own(USUAL, goal(USUAL, NOW), there)) == [Point(8)]
+    assert list(plan(USUAL, goal(USUAL, NOW), there)) == []
+    assert list(plan(USUAL, goal(USUAL, NOW), there, proven=True)) == [Point(8)]
+    for pointed, altered in ((11, False), (8, True)):
+        there = shown(7, 11, pointed=pointed, altered=altered)
+        for proven in (False, True):
+            moves = plan(NOBODYS, goal(NOBODYS, NOW), there, proven=proven)
+            assert Point(None) not in list(moves)
+
+
+def seen(at_: datetime, *, state: str = "ACTIVE", **more: Any) -> Observed:
+    slots = (
+        SlotSeen("one", "ACTIVE", BEFORE.mask, BEFORE.expires_at),
+        SlotSeen("two", state, NOW_CURRENT.mask, NOW_CURRENT.expires_at),
+    )
+    told: dict[str, Any] = {"owner": "here", "epoch": 1} | more
+    return Observed(at_, (KeySeen("key", "ACTIVE", slots, **told),))
+
+
+BY_A_PERSON = replace(NOW_CURRENT, promoted_at=at(1))
+LATER = at(2)
+
+
+@pytest.mark.parametrize(
+    ("what", "record", "observed", "proven"),
+    [
+        ("nobody looked since", USUAL, seen(at(-1)), False),
+        ("looked at, and well", USUAL, seen(at(1)), True),
+        ("looked at, and switched off", USUAL, seen(at(1), state="INACTIVE"), False),
+        ("changed since that look", replace(USUAL, doubt_at=at(1)), seen(at(1)), False),
+        ("probed since", credential(replace(NOW_CURRENT, examined_at=at(1))), None, True),
+        ("probed since, and dead", credential(replace(NOW_CURRENT, dead_at=at(1))), None, False),
+        ("promoted since", credential(BY_A_PERSON), None, True),
+        ("none of it can be asked", credential(NOW_CURRENT, spec=BY_HAND), None, False),
+        ("somebody brought it since", credential(BY_A_PERSON, spec=BY_HAND), None, True),
+    ],
+)
+def test_what_proves_a_secret_of_ours(
+    what: str, record: Credential, observed: Observed | None, proven: bool
+) -> None:
+    assert proven_since(record, observed, NOW, LATER) == proven
+
+
+def test_who_does_not_drive_the_key_only_looks() -> None:
+    assert only_looks(USUAL, seen(NOW), NOW) is None
+    for marks in ({"owner": "there"}, {"epoch": 2}):
+        why = only_looks(USUAL, seen(NOW, **marks), NOW)
+        assert why is not None
+        assert "managed by" in why
+    assert only_looks(credential(replace(NOW_CURRENT, restored_at=NOW)), None, NOW)
 
 
 def test_nothing_moves_while_a_backups_secret_waits_for_its_proof() -> None:
@@ -133,13 +225,33 @@ def test_nothing_moves_while_a_backups_secret_waits_for_its_proof() -> None:
     assert not waits(credential(replace(NOW_CURRENT, restored_at=NOW, dead_at=NOW)), NOW)
 
 
-def test_a_restored_record_leaves_alone_what_came_after_its_backup() -> None:
+MARKER = version(2000, Stage.REVOKED, None, stored=False, revoked_at=NOW)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_once_a_restored_secret_is_proven_what_came_after_its_backup_is_dropped(
+    plan: Plan,
+) -> None:
     """Its numbers go on far above: what lies between is of the life that it does not know."""
-    marker = version(1008, Stage.REVOKED, None, stored=False, revoked_at=NOW)
-    again = credential(BEFORE, NOW_CURRENT, marker)
+    again = credential(BEFORE, NOW_CURRENT, MARKER)
     there = shown(7, 8, 9, 10, pointed=8)
-    for plan in (moves_of_own, moves_of_mirror):
-        assert list(plan(again, goal(again, NOW), there)) == []
+    assert list(plan(again, goal(again, NOW), there)) == [Drop(9), Drop(10)]
+    unsure = replace(again, doubt_at=NOW)
+    assert list(plan(unsure, goal(unsure, NOW), there)) == []
+    unproven = credential(BEFORE, replace(NOW_CURRENT, restored_at=NOW), MARKER)
+    assert Drop(9) not in list(plan(unproven, goal(unproven, NOW), there))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_of_an_earlier_life_what_readers_have_goes_only_for_something_better(plan: Plan) -> None:
+    there = shown(7, 8, 9, 10, pointed=10)
+    again = credential(BEFORE, NOW_CURRENT, MARKER)
+    assert list(plan(again, goal(again, NOW), there)) == [Point(8), Drop(9), Drop(10)]
+    unsure = replace(again, doubt_at=NOW)
+    assert list(plan(unsure, goal(unsure, NOW), there)) == []
+    dead = credential(BEFORE, replace(NOW_CURRENT, dead_at=NOW), MARKER)
+    moves = list(plan(dead, goal(dead, NOW), there))
+    assert not {Point(None), Drop(10)} & set(moves)
 
 
 # Whatever a store shows, after all moves it is where it should be, and on the way never ahead.
@@ -186,12 +298,15 @@ RECORDS = [
 def test_whatever_a_mirror_shows_it_gets_there_and_is_never_ahead(record: Credential) -> None:
     aim = goal(record, NOW)
     for there in every_shown():
-        moves = list(moves_of_mirror(record, aim, there))
+        moves = list(moves_of_mirror(record, aim, there, proven=True))
         came = carried_out(there, moves)
+        if aim.current is None and unknown(record, there):
+            assert came.pointed == there.pointed, "taken away for nothing"
+            continue
         assert follows(aim, came, own=False), (there, moves)
         assert reached(aim, came) == aim.current
         known = {v.number for v in record.versions}
         assert came.numbers & known == set(aim.numbers)
-        assert list(moves_of_mirror(record, aim, came)) == []
+        assert list(moves_of_mirror(record, aim, came, proven=True)) == []
         pointed_at = {move.number for move in moves if isinstance(move, Point)}
         assert pointed_at <= {None, aim.current}

@@ -11,6 +11,7 @@ import asyncio
 import mmap
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from operator import sub
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,20 @@ def serving(agent: AgentProcess) -> AgentProcess:
     return agent
 
 
+def stopped(pid: int) -> bool:
+    """With all of its threads."""
+    states = (
+        one.read_text().rpartition(")")[2] for one in Path(f"/proc/{pid}/task").glob("*/stat")
+    )
+    return all(state.split()[0] == "T" for state in states)
+
+
 @contextmanager
 def frozen(agent: AgentProcess) -> Iterator[None]:
     """Whoever asks now gets no answer."""
     agent.send(signal.SIGSTOP)
+    while not stopped(agent.pid):  # until then its heart may beat
+        time.sleep(0.001)
     try:
         yield
     finally:
@@ -183,6 +195,28 @@ def test_a_daemon_that_is_killed_and_comes_back(serving: AgentProcess) -> None:
         assert keyman.get("genai") == secret_of("genai", version)
         assert HELD["genai"].fresh()
     assert serving.page.stat().st_ino == inode
+
+
+def test_who_found_nobody_asks_again_if_somebody_came_meanwhile(serving: AgentProcess) -> None:
+    """Else it would say of a daemon that answers that it doesn't."""
+    keyman.get("genai")
+    serving.kill()
+    with writer(serving.page) as words:
+        words[HELD["genai"].at] += 1  # so it asks
+    serving.path.unlink()
+
+    def come_back() -> None:
+        line, _ = old.accept()
+        serving.path.unlink()
+        serving.start(("genai", 9))
+        line.close()
+
+    with socket.socket(socket.AF_UNIX) as old, ThreadPoolExecutor(1) as pool:
+        old.bind(str(serving.path))
+        old.listen()
+        back = pool.submit(come_back)
+        assert keyman.secret("genai").version == 9
+        back.result()
 
 
 def test_a_promotion_that_was_committed_and_not_told(serving: AgentProcess) -> None:
@@ -377,24 +411,31 @@ def test_no_thread_meets_less_than_what_was_promoted_before_it_asked(
     """20 threads; versions are promoted, and the daemon is killed twice under them."""
     promoted, done = [7], threading.Event()
     wrong: list[str] = []
+    seen, asked = [7] * 20, [0] * 20
 
-    def read() -> None:
+    def read(number: int) -> None:
         while not done.is_set():
+            time.sleep(0.0002)  # twenty that never do would starve each other's questions
             floor = promoted[0]
+            asked[number] += 1
             try:
                 found = keyman.secret("genai")
             except keyman.Error as error:
                 wrong.append(repr(error))
-                continue
+                return
             if found.version < floor or found.value != secret_of("genai", found.version):
                 wrong.append(f"{found.version} though {floor} was promoted")
+            seen[number] = found.version
 
-    readers = [threading.Thread(target=read) for _ in range(20)]
+    readers = [threading.Thread(target=read, args=[number]) for number in range(20)]
     for one in readers:
         one.start()
     for version in range(8, 200):
         if version % 70 == 0:
-            assert keyman.get("genai") == secret_of("genai", version - 1)
+            begun = list(asked)  # who asked before the page told of the promotion must ask again
+            while min(map(sub, asked, begun)) < 2 and not wrong:
+                time.sleep(0.001)
+            assert min(seen) == version - 1 or wrong
             serving.kill()  # nothing is promoted from here on: what is held may stand in
             serving.start(("genai", version - 1))
         serving.serve("genai", version, previous=version - 1)

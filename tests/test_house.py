@@ -22,7 +22,13 @@ LOCKS = sorted(ROOT.glob("requirements/*.lock"))
 
 
 def test_there_is_a_lock_for_each_set() -> None:
-    assert [lock.name for lock in LOCKS] == ["daemon.lock", "test.lock", "tools.lock"]
+    assert [lock.name for lock in LOCKS] == [
+        "daemon.lock",
+        "proof.lock",
+        "sbom.lock",
+        "test.lock",
+        "tools.lock",
+    ]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,25 @@ import pytest
 
 from keyman import errors
 from keyman.clock import new_id
-from keyman.core.model import Credential, Secret, Spec, Stage
+from keyman.core import copies
+from keyman.core.health import trouble
+from keyman.core.model import Credential, KeySeen, Observed, Secret, Spec, Stage
 from keyman.core.news import MIRROR_FAILING, MIRROR_OK
 from keyman.core.policy import Policy, Verification
 from keyman.db.journal import Journal
+from keyman.db.sqlite import path_of
 from keyman.lanes import Lanes
 from keyman.mirroring import Mirroring
+from keyman.mirroring.comparing import Comparing
 from keyman.mirroring.follower import LONGEST_PAUSE
-from keyman.performer import Managed
+from keyman.performer import Managed, Performer
 from keyman.providers.protocol import Lookup
 from keyman.publisher import Publisher
 from keyman.rotator import Rotator
 from keyman.serving.snapshot import Snapshot
+from keyman.stores.protocol import Store
 from keyman.views import Json
+from tests.blank_journal import lay_down
 from tests.odd_store import Odd, OddVault
 
 START = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -75,6 +82,7 @@ class House:
     url: str
     own: Odd = field(default_factory=Odd)
     mirrors: dict[str, Odd] = field(default_factory=lambda: {"vault": OddVault()})
+    elsewhere: dict[str, Store] = field(default_factory=dict)  #: where else secrets are looked for
     spec: Spec = SPEC
     clock: SetClock = field(default_factory=SetClock)
     told: list[str] = field(default_factory=list)
@@ -82,7 +90,8 @@ class House:
     alone: bool = False  #: a command at work, which has no background
 
     def __post_init__(self) -> None:
-        self.journal = Journal.open(self.url)
+        self.journal = Journal.open(lay_down(path_of(self.url)))
+        self.spec = replace(self.spec, installation=self.journal.installation)
         self.start()
 
     def start(self) -> None:
@@ -90,7 +99,8 @@ class House:
         self.snapshot = Snapshot(self.clock)
         self.publisher = Publisher(self.snapshot, self.clock)
         provider: Any = ByHand()
-        self.managed = Managed(self.spec, provider, self.own, "own", tuple(self.mirrors))
+        names = tuple(self.mirrors)
+        self.managed = Managed(self.spec, provider, self.own, "own", names, self.elsewhere)
         self.rotator = Rotator(
             self.journal,
             {"it": self.managed},
@@ -147,6 +157,22 @@ class House:
 
     def looked_up(self) -> Secret:
         return Secret(self.snapshot.look_up("it").plain.body.decode().rstrip("\n"))
+
+    def seen(self, observed: Observed) -> None:
+        """The provider was looked at, and shows this."""
+        self._changed(self.journal.save(self.record, observed))
+
+    def again(self) -> None:
+        """A new process, which takes its first turn."""
+        self.mirroring.close()
+        self.rest()
+        self.rotator.release()
+        self.start()
+        self.rotator.advance("it")
+        self.rest()
+
+    def history(self) -> list[str]:
+        return [f"{one.kind} {one.detail}".strip() for one in self.journal.events("it")]
 
     def a_sweep_later(self) -> None:
         self.clock.passed += timedelta(seconds=LONGEST_PAUSE)
@@ -485,6 +511,39 @@ def test_a_dead_one_is_taken_away_though_the_next_cannot_be_written(house: House
     assert house.status()["state"] == "failing"
 
 
+@pytest.mark.parametrize("kind", [errors.StoreFailed, errors.Conflict])
+def test_what_leaked_leaves_though_the_history_cannot_tell_of_what_comes(
+    house: House, kind: type[errors.Error]
+) -> None:
+    house.bring()
+    house.rest()
+    house.vault.down = True
+    house.bring()
+    house.happens(1, compromised_at=START, revoke_first=True)
+    house.rest()
+    house.vault.down = False
+
+    def untold(_: int) -> None:
+        raise kind("the journal is full, or another process writes to it")
+
+    record = house.record
+    comparing = Comparing(
+        house.vault,
+        record,
+        copies.goal(record, house.clock.now()),
+        own=False,
+        beside=house.own,
+        proven=lambda _: True,
+        secret=lambda number: house.own.get("it", number),
+        goes_on=lambda: True,
+        copies=untold,
+    )
+    assert house.vault.numbers("it") == [1]
+    with pytest.raises(kind):
+        comparing.converge()
+    assert house.vault.numbers("it") == []
+
+
 def test_who_left_the_configuration_leaves_his_mirrors_alone(house: House) -> None:
     secret = house.bring()
     house.rest()
@@ -555,6 +614,296 @@ def test_a_vaults_leftovers_go_but_not_what_nobody_knows(pointing: House) -> Non
     assert 99 in pointing.own.numbers("it")
 
 
+# ------------------------------------------------------------------------- somebody else's doings
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["its mirror", "its own"])
+def test_a_current_one_that_was_edited_is_put_right(url: str, own: bool) -> None:
+    house = House(url, own=OddVault()) if own else House(url)
+    secret = house.bring()
+    house.rest()
+    vault = house.own if own else house.vault
+    assert isinstance(vault, OddVault)
+    vault.current["it"] = 1, Secret("a stranger's")
+    before = len(vault.calls)
+    house.clock.passed += SPEC.policy.observe_every
+    house.a_sweep_later()
+    assert vault.read("it") == secret
+    looks = {"list", "get", "read_current"}
+    assert [call for call in vault.calls[before:] if call not in looks] == ["point"]
+    assert house.status("own" if own else "vault")["state"] == "ok"
+    house.close()
+
+
+def test_looking_at_the_current_one_costs_one_call(pointing: House) -> None:
+    pointing.bring()
+    pointing.rest()
+    before = len(pointing.own.calls)
+    pointing.clock.passed += SPEC.policy.observe_every
+    pointing.a_sweep_later()
+    assert pointing.own.calls[before:] == ["list", "read_current"]
+
+
+def test_an_edited_version_is_given_to_nobody(url: str) -> None:
+    house = House(url, own=OddVault(), mirrors={})
+    house.bring()
+    house.rest()
+    vault = house.own
+    assert isinstance(vault, OddVault)
+    vault.secrets["it", 1] = Secret("a stranger's")
+    vault.current.clear()
+    house.mirroring.close()
+    house.start()
+    with pytest.raises(errors.NoUsableSecret, match="not what keyman put there"):
+        house.looked_up()
+    assert house.status("own")["state"] == "failing"
+    assert vault.read("it") is None
+    house.again()
+    assert not house.record.versions[0].stored
+    with pytest.raises(errors.NoUsableSecret):
+        house.looked_up()
+    house.close()
+
+
+def test_no_mirror_is_filled_with_an_edited_version(house: House) -> None:
+    house.bring()
+    house.rest()
+    house.vault.secrets.clear()
+    house.vault.current.clear()
+    house.own.secrets["it", 1] = Secret("a stranger's")
+    house.mirroring.close()
+    house.start()
+    assert house.status()["state"] == "failing"
+    assert house.vault.secrets == {}
+
+
+KEYED = replace(SPEC, claims=True, key_id="key")
+
+
+def claimed_by(owner: str) -> Observed:
+    return Observed(START, (KeySeen("key", "ACTIVE", (), owner=owner),))
+
+
+def test_who_lost_the_key_to_another_only_looks(url: str) -> None:
+    house = House(url, own=OddVault(), spec=KEYED)
+    house.bring()
+    house.rest()
+    house.seen(claimed_by("somebody else"))
+    for vault in (house.own, house.vault):
+        assert isinstance(vault, OddVault)
+        vault.secrets["it", 7] = Secret("theirs")
+        vault.current["it"] = 7, Secret("theirs")
+        vault.calls.clear()
+    house.happens(1, dead_at=START)
+    for _ in range(3):
+        house.clock.passed += SPEC.policy.observe_every
+        house.a_sweep_later()
+    for name, vault in (("own", house.own), ("vault", house.vault)):
+        assert isinstance(vault, OddVault)
+        assert set(vault.calls) <= {"list", "get", "read_current"}
+        assert vault.read("it") == Secret("theirs")
+        status = house.status(name)
+        assert (status["state"], house.told) == ("behind", [])
+        assert "somebody else" in status["error"]
+    house.seen(claimed_by(house.spec.installation))
+    house.happens(1, dead_at=None)
+    house.a_sweep_later()
+    assert house.vault.numbers("it") == [1, 7]
+    house.close()
+
+
+def test_what_readers_have_and_this_journal_never_heard_of_stays(url: str) -> None:
+    """Its home was put back as it was a while ago, and nobody said `restore`."""
+    house = House(url, own=OddVault())
+    house.bring()
+    house.rest()
+    for vault in (house.own, house.vault):
+        assert isinstance(vault, OddVault)
+        vault.secrets["it", 3] = Secret("of later")
+        vault.current["it"] = 3, Secret("of later")
+    house.again()
+    house.happens(1, dead_at=START)
+    house.a_sweep_later()
+    assert house.vault.read("it") == Secret("of later")
+    assert house.status()["state"] == "behind"
+    assert "knows nothing of" in house.status()["error"]
+    house.clock.passed += timedelta(seconds=1)
+    secret = house.bring()
+    house.a_sweep_later()
+    for vault in (house.own, house.vault):
+        assert isinstance(vault, OddVault)
+        assert vault.read("it") == secret
+        assert 3 in vault.numbers("it"), "who else may need it is not known"
+    assert house.status()["state"] == "ok"
+    house.close()
+
+
+@dataclass
+class Way(OddVault):
+    """One of several ways to one place."""
+
+    def place(self, name: str, number: int) -> str | None:
+        self._asked("place")
+        return str(id(self.secrets))
+
+
+def test_a_mirror_that_is_its_own_store_by_another_name_drops_nothing(url: str) -> None:
+    own = Way()
+    mirror = Way(secrets=own.secrets, current=own.current)
+    house = House(url, own=own, mirrors={"vault": mirror})
+    house.bring()
+    house.bring()
+    house.rest()
+    house.happens(1, stage=Stage.RETIRED)
+    house.rest()
+    assert own.numbers("it") == [1, 2]
+    assert house.status()["state"] == "failing"
+    assert "the very place" in house.status()["error"]
+    mirror.secrets = dict(own.secrets)  # it is another one from now on
+    house.a_sweep_later()
+    assert (own.numbers("it"), mirror.numbers("it")) == ([1, 2], [2])
+    house.close()
+
+
+# -------------------------------------------------------------------- what another store still has
+
+
+def moved(url: str, **more: Any) -> House:
+    """The configuration names another store for it than before, and nothing was copied."""
+    house = House(url, mirrors={}, **more)
+    house.bring()
+    house.bring()
+    house.elsewhere["old"] = house.own
+    house.own = Odd()
+    return house
+
+
+def test_what_is_not_in_its_store_is_fetched_from_another(url: str) -> None:
+    house = moved(url)
+    house.again()
+    assert house.looked_up() == Secret("sk-2")
+    assert house.own.numbers("it") == [1, 2]
+    assert house.history().count("secret moved from old") == 2
+    assert "secret lost" not in house.history()
+    house.close()
+
+
+def test_what_was_fetched_stands_in_the_history_though_somebody_saved_meanwhile(url: str) -> None:
+    house = moved(url)
+
+    def somebody_saves(what: str) -> None:
+        if what == "put" and house.own.calls.count("put") == 1:
+            house.journal.save(house.record, None)
+
+    house.own.before = somebody_saves
+    with pytest.raises(errors.Conflict):
+        house.again()
+    assert "secret moved from old" not in house.history()
+    house.rotator.advance("it")
+    assert house.own.calls.count("put") == 2, "nothing was fetched twice"
+    assert house.history().count("secret moved from old") == 2
+    house.close()
+
+
+def test_what_another_store_has_is_its_secret_or_it_is_lost(url: str) -> None:
+    house = moved(url)
+    old = house.elsewhere["old"]
+    for number in (1, 2):
+        old.put("it", number, Secret("a stranger's"))
+    house.again()
+    assert house.own.secrets == {}
+    assert house.history().count("secret lost") == 2
+    with pytest.raises(errors.NoUsableSecret):
+        house.looked_up()
+    house.close()
+
+
+def test_a_damaged_one_is_mended_from_a_mirror(house: House) -> None:
+    secret = house.bring()
+    house.rest()
+    house.elsewhere["vault"] = house.vault
+    house.own.secrets["it", 1] = Secret("a stranger's")
+    house.again()
+    assert house.looked_up() == secret
+    assert house.own.secrets["it", 1] == secret
+
+
+def test_nothing_is_lost_while_somebody_who_may_have_it_cannot_be_asked(url: str) -> None:
+    house = moved(url)
+    old = house.elsewhere["old"]
+    assert isinstance(old, Odd)
+    old.down = True
+    for _ in range(6):
+        with pytest.raises(errors.StoreFailed, match=r"old can't be asked for it: .*sealed"):
+            house.again()
+    record = house.record
+    assert "unseal it" in (record.last_hint or "")
+    assert all(v.stored for v in record.versions)
+    old.down = False
+    house.again()
+    assert house.looked_up() == Secret("sk-2")
+    assert house.record.last_error is None
+    house.close()
+
+
+def test_what_was_taken_for_lost_is_found_when_its_store_is_named_again(url: str) -> None:
+    house = moved(url)
+    old = house.elsewhere.pop("old")
+    house.again()
+    with pytest.raises(errors.NoUsableSecret):
+        house.looked_up()
+    said = trouble(house.record, None, START)
+    assert said is not None
+    assert "store copy" in said[1]
+    house.elsewhere["old"] = old
+    house.again()
+    assert house.looked_up() == Secret("sk-2")
+    assert trouble(house.record, None, START) is None
+    house.close()
+
+
+@pytest.mark.parametrize(("failures", "waits"), [(0, True), (2, True), (3, False)])
+def test_what_can_be_issued_anew_does_not_wait_for_ever(
+    url: str, failures: int, waits: bool
+) -> None:
+    house = moved(url)
+    old = house.elsewhere["old"]
+    assert isinstance(old, Odd)
+    old.down = True
+    house.mirroring.close()
+    house.start()
+    spec = replace(house.spec, issues=True, observes=True)
+    record = replace(house.record, spec=spec, failures=failures)
+    performer = Performer(house.clock, new_id, house.spec.installation)
+    asked = partial(performer.kept, house.managed, record, record.versions[1])
+    if waits:
+        with pytest.raises(errors.StoreFailed):
+            asked()
+    else:
+        assert asked() is None
+    house.close()
+
+
+def test_who_does_not_drive_the_key_fetches_nothing(url: str) -> None:
+    house = moved(url, spec=KEYED)
+    house.seen(claimed_by("somebody else"))
+    house.again()
+    assert house.own.secrets == {}
+    house.close()
+
+
+def test_a_changed_store_is_looked_into_without_a_new_start(url: str) -> None:
+    house = House(url, mirrors={})
+    house.bring()
+    house.rotator.advance("it")
+    before, house.own = house.own, Odd()
+    moved_to = replace(house.managed, store=house.own, store_name="new", elsewhere={"own": before})
+    house.rotator.managed = {"it": moved_to}
+    house.rotator.advance("it")
+    assert house.own.numbers("it") == [1]
+    house.close()
+
+
 # -------------------------------------------------------------------------------- lookups and store
 
 
@@ -564,7 +913,7 @@ def test_lookups_come_back_with_the_store(house: House) -> None:
     house.mirroring.close()
     house.own.down = True
     house.start()  # a start is not stopped by it
-    with pytest.raises(errors.NoUsableSecret):
+    with pytest.raises(errors.NoUsableSecret, match="can't be read: the store is sealed"):
         house.looked_up()
     house.a_sweep_later()
     house.own.down = False
@@ -580,6 +929,7 @@ def test_a_promotion_asks_the_store_for_nothing(url: str) -> None:
     now = house.clock.now()
     house.own.secrets["it", 2] = Secret("sk-next")
     wish = replace(record.versions[0], number=2, stage=Stage.PENDING, promoted_at=None)
+    wish = replace(wish, fingerprint=Secret("sk-next").fingerprint(house.spec.installation))
     pending = replace(record, versions=(*record.versions, wish), revision=record.revision + 1)
     house.publisher.publish(house.managed, pending)
     house.own.down = True
@@ -772,3 +1122,79 @@ def test_closed_lanes_begin_nothing() -> None:
     lanes.ask("lane", "it")
     assert lanes.idle
     assert done == []
+
+
+# ----------------------------------------------------------------------------------------- history
+
+
+def test_the_history_says_of_each_copy_where_it_is(house: House) -> None:
+    for _ in range(2):
+        house.bring()
+        house.rest()
+        house.a_sweep_later()
+    assert [line for line in house.history() if "vault" in line] == ["mirrored to vault"] * 2
+
+
+CLOSED = "CREATE TRIGGER closed BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'full'); END"
+
+
+def in_the_file(house: House, statement: str) -> None:
+    with house.journal._writing() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_nothing_is_put_where_the_history_does_not_say_so(url: str) -> None:
+    house = House(url, alone=True)
+    house.bring()
+    in_the_file(house, CLOSED)
+    for _ in range(2):
+        assert "full" in house.mirroring.settle(SOON)[0]
+        assert house.vault.secrets == {}
+    in_the_file(house, "DROP TRIGGER closed")
+    assert house.mirroring.settle(SOON) == []
+    assert house.vault.numbers("it") == [1]
+    assert house.history().count("mirrored to vault") == 1
+    house.close()
+
+
+def test_what_leaves_a_mirror_does_not_wait_for_the_history(house: House) -> None:
+    house.bring()
+    house.rest()
+    in_the_file(house, CLOSED)
+    house.happens(1, dead_at=START)
+    house.rest()
+    assert house.vault.read("it") is None
+
+
+def test_it_is_said_once_however_often_it_is_tried(house: House) -> None:
+    """And again for what somebody took out of the mirror."""
+
+    def full(what: str) -> None:
+        if what == "put":
+            raise errors.StoreFailed("the version limit is reached")
+
+    house.vault.before = full
+    house.bring()
+    for _ in range(5):
+        house.a_sweep_later()
+    assert house.history().count("mirrored to vault") == 1
+    house.vault.before = lambda _: None
+    house.a_sweep_later()
+    assert (house.status()["state"], house.vault.numbers("it")) == ("ok", [1])
+    assert house.history().count("mirrored to vault") == 1
+    house.vault.secrets.clear()
+    house.clock.passed += SPEC.policy.observe_every
+    house.a_sweep_later()
+    assert house.vault.numbers("it") == [1]
+    assert house.history().count("mirrored to vault") == 2
+
+
+def test_trouble_with_a_mirror_stands_in_the_history(house: House) -> None:
+    house.rest()  # its first look, with nothing there yet
+    house.vault.down = True
+    house.bring()
+    house.rest()
+    house.vault.down = False
+    house.a_sweep_later()
+    kinds = [line.partition(" ")[0] for line in house.history()]
+    assert kinds == ["put", "mirror-failing", "mirrored", "mirror-ok"]

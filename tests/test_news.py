@@ -16,6 +16,7 @@ from tests.credentials import (
     BY_HAND,
     DAY,
     HOURLY,
+    KEYLESS,
     NOW,
     at,
     credential,
@@ -41,6 +42,19 @@ CARRYING = seen(looks(CARRIED), looks(LEFT))
 LET_GO = Accept(OVER, Stage.RETIRED, "a later version has its place")
 LEAKED = replace(CURRENT, compromised_at=at(-1), revoke_first=True)
 ENDING = replace(CURRENT, expires_at=at(20 * DAY))
+OWN = version(1, Stage.CURRENT, None)
+OLD_KEY = version(1, Stage.PREVIOUS, None)
+CARRIED_KEY = version(3, Stage.CURRENT, None, attempt="wish-1", carries=1)
+JUST_NOW = replace(CURRENT, promoted_at=at(-0.2))
+REVOKED = seen(looks(CURRENT, "REVOKED"), empty())
+ENDLESS = replace(OWN, expires_at=None)
+FINE = replace(OWN, expires_at=at(80 * DAY) + timedelta(milliseconds=700))
+OF_KEYS: dict[str, Any] = {"spec": KEYLESS, "home": None}
+
+
+def seen_alone(v: Version, **more: Any) -> Observed:
+    """A key of its own, as the provider shows it."""
+    return seen(looks(v, **more), owner=None, epoch=0)
 
 
 def well(*versions: Version, **more: Any) -> Credential:
@@ -77,6 +91,24 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         Record(well(OVER, LEFT, CARRIED), CARRYING),
         Record(transitions.accepted(well(OVER, LEFT, CARRIED), LET_GO, NOW), CARRYING),
         [],
+    ),
+    (
+        "what a probe was refused shows later why: that is one change",
+        Record(well(replace(CURRENT, dead_at=at(-1)), told="down"), QUIET),
+        Record(well(replace(CURRENT, dead_at=at(-1)), told="down"), REVOKED),
+        [],
+    ),
+    (
+        "found dead by two probes before pictures counted: the picture is the reason all the same",
+        Record(well(JUST_NOW, told="down"), REVOKED),
+        Record(well(replace(JUST_NOW, dead_at=NOW), told="down"), REVOKED),
+        [("drift", 1, "its slot is REVOKED")],
+    ),
+    (
+        "one key was deleted whose secret has two numbers since a rollback: that is one change",
+        Record(well(OLD_KEY, CARRIED_KEY, **OF_KEYS), seen_alone(OWN)),
+        Record(well(OLD_KEY, CARRIED_KEY, **OF_KEYS), seen_alone(OWN, state="DELETED")),
+        [("drift", 3, "its key is DELETED")],
     ),
     (
         "a leaked version was destroyed",
@@ -135,6 +167,32 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         Record(well(OFF, NEWER), seen(looks(OFF, "INACTIVE"), looks(NEWER))),
         Record(well(OFF, NEWER), seen(looks(OFF, "REVOKED"), looks(NEWER))),
         [("drift", 1, "its slot is REVOKED")],
+    ),
+    (
+        "somebody gave a key another end",
+        Record(well(OWN, **OF_KEYS), seen_alone(OWN)),
+        Record(
+            transitions.observed_now(
+                well(OWN, **OF_KEYS), seen_alone(OWN, expires_at=at(70 * DAY))
+            ),
+            seen_alone(OWN, expires_at=at(70 * DAY)),
+        ),
+        [("drift", 1, "it ends at 2027-01-30T12:00:00Z now, not at 2027-02-09T12:00:00Z")],
+    ),
+    (
+        "or an end at all",
+        Record(well(ENDLESS, **OF_KEYS), seen_alone(ENDLESS)),
+        Record(
+            transitions.observed_now(well(ENDLESS, **OF_KEYS), seen_alone(OWN)),
+            seen_alone(OWN),
+        ),
+        [("drift", 1, "it ends at 2027-02-09T12:00:00Z now, and had no end")],
+    ),
+    (
+        "it is shown in whole seconds: that is no other end",
+        Record(well(FINE, **OF_KEYS), seen_alone(FINE)),
+        Record(transitions.observed_now(well(FINE, **OF_KEYS), seen_alone(OWN)), seen_alone(OWN)),
+        [],
     ),
     (
         "a probe found that the provider refuses it",

@@ -26,15 +26,18 @@ from keyman.core.model import (
 from keyman.core.plan import foresee
 from keyman.core.pruning import pruned
 from keyman.core.rotation import next_step
-from keyman.core.steps import Request, Wait
+from keyman.core.steps import Claim, Request, Wait
 from tests.credentials import (
     BY_HAND,
+    CURRENT,
     DAY,
     HOURLY,
     KEYLESS,
     NOW,
+    QUIET,
     SPEC,
     TOKENS,
+    WISH,
     at,
     credential,
     empty,
@@ -46,13 +49,10 @@ from tests.credentials import (
     wish,
 )
 
-CURRENT = version(1, Stage.CURRENT)
 OLD = version(1, Stage.PREVIOUS)
 NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
-WISH = wish(2)
 ONE = Place("key", "one")
 BOTH_ON = seen(looks(OLD), looks(NEWER))
-QUIET = seen(looks(CURRENT), empty())
 
 
 def recorded(
@@ -72,7 +72,7 @@ def recorded(
 def test_an_order_ends_a_rest_and_asks_for_a_fresh_look() -> None:
     c = credential(CURRENT, failures=4, retry_at=at(50), last_error="503")
     after, kept = recorded(c, OrderKind.ROTATE, QUIET)
-    assert (after.failures, after.retry_at, after.last_error) == (0, None, None)
+    assert (after.failures, after.retry_at, after.last_error) == (1, None, "503")  # still so
     assert after.doubt_at == kept.recorded_at
     assert (kept.from_version, kept.from_slot) == (1, "one")
 
@@ -81,6 +81,16 @@ def test_a_second_rotate_joins_the_first() -> None:
     c, first = recorded(credential(CURRENT), OrderKind.ROTATE, QUIET)
     again, second = recorded(c, OrderKind.ROTATE, QUIET, id="another")
     assert (again, second) == (c, first)
+
+
+def test_one_that_joins_ends_a_rest_and_disturbs_nothing_else() -> None:
+    c, first = recorded(credential(CURRENT), OrderKind.ROTATE, QUIET)
+    tired = replace(c, failures=4, failed_step="issue", retry_at=at(50), last_error="503")
+    again, second = recorded(tired, OrderKind.ROTATE, QUIET, id="another", recorded_at=at(1))
+    assert (again.failures, again.failed_step, again.retry_at) == (1, "issue", None)
+    assert (again.last_error, again.doubt_at) == ("503", at(1))
+    assert [o.id for o in again.orders] == [first.id] == [second.id]
+    assert not isinstance(next_step(again, QUIET, at(1)), Wait)
 
 
 def test_orders_that_contradict_the_open_one_are_refused() -> None:
@@ -303,6 +313,19 @@ def test_going_back_to_an_older_key_forgets_the_newer_one_s_second_slot() -> Non
     assert (after.home, after.silence) == ("key", None)
 
 
+def test_the_key_that_takes_another_s_place_is_marked_before_it_is_changed() -> None:
+    """Our mark was set on the one that is left."""
+    fresh = pending(2, "one", handle="new")
+    c = credential(CURRENT, fresh, silence="two")
+    after = transitions.promoted(c, fresh, NOW)
+    slots = (looks(fresh), empty("two", "ACTIVE"))
+    o = Observed(NOW, (*QUIET.keys, KeySeen("new", "ACTIVE", slots)))
+    assert (after.home, after.claimed) == ("new", 0)
+    assert next_step(after, o, NOW) == Claim("new", after.epoch)
+    same = transitions.promoted(credential(CURRENT, pending(2)), pending(2), NOW)
+    assert same.claimed == same.epoch
+
+
 def test_a_refusal_counts_only_while_the_current_one_is_accepted() -> None:
     c = credential(CURRENT, pending(2))
     v = c.versions[1]
@@ -337,10 +360,12 @@ def test_a_long_pause_begins_the_verification_anew() -> None:
     ],
 )
 def test_what_an_examination_teaches(verdict: Verdict, shown: str, dead: bool) -> None:
-    c = credential(replace(CURRENT, reported_at=at(-1)))
-    after = transitions.examined(c, CURRENT, verdict, seen(looks(CURRENT, shown)), NOW).versions[0]
+    reported = replace(CURRENT, reported_at=at(-1))
+    picture = seen(looks(CURRENT, shown))
+    after = transitions.examined(credential(reported), reported, verdict, picture, NOW).versions[0]
     assert (after.dead_at is not None) is dead
-    assert after.reported_at is None, "a report is answered once, whatever the clock says"
+    unanswered = verdict is Verdict.SILENT and not dead
+    assert (after.reported_at is None) is not unanswered, "a report is answered once"
 
 
 def test_revoking_ends_every_version_that_shares_the_secret() -> None:
@@ -503,6 +528,12 @@ def test_what_is_adopted_is_named_the_way_its_provider_has_it(
         entrusting.place_to_adopt(Credential(spec), slot, key_id)
 
 
+def test_who_adopts_a_slot_before_its_key_is_configured_hears_what_to_set() -> None:
+    with pytest.raises(errors.UsageError) as refused:
+        entrusting.place_to_adopt(Credential(SPEC), "one", None)
+    assert refused.value.hint.startswith("set api_key_id ")
+
+
 def test_a_key_ends_when_the_provider_says_and_a_slot_when_it_was_issued_to() -> None:
     sooner = at(3 * DAY)
     own = version(1, Stage.CURRENT, None, handle="own")
@@ -590,6 +621,16 @@ def test_a_token_lives_on_as_long_as_before_when_the_clock_is_set() -> None:
     c = credential(version(1, Stage.CURRENT, None, expires_at=at(50)), spec=TOKENS)
     assert transitions.clock_moved(c, -hour).versions[0].expires_at == at(-10)
     assert transitions.clock_moved(c, hour).versions[0].expires_at == at(110)
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=30), -timedelta(hours=30)], ids=["ahead", "back"])
+def test_a_clock_that_is_set_makes_no_overlap_shorter(by: timedelta) -> None:
+    """Set back it may just have been put right: what was recorded before stands."""
+    moved = transitions.clock_moved(credential(OLD, NEWER), by)
+    left = {v.number: v.replaced_at for v in moved.versions}
+    assert OLD.replaced_at is not None
+    assert left == {1: OLD.replaced_at + max(by, timedelta(0)), 2: None}
+    assert [v.expires_at for v in moved.versions] == [OLD.expires_at, NEWER.expires_at]
 
 
 # What a record forgets.

@@ -42,7 +42,10 @@ QUIET = seen(looks(CURRENT), empty())
         ({}, None),
         ({"rotate_before": 90 * DAYS}, "rotate_before must be less than lifetime"),
         ({"overlap": 31 * DAYS}, "overlap must not exceed lifetime - rotate_before"),
-        ({"overlap": timedelta(seconds=59)}, "overlap must be at least max_client_staleness"),
+        (
+            {"overlap": timedelta(seconds=59)},
+            "overlap must be at least max_client_staleness, which is 60s",
+        ),
         ({"max_overlap": timedelta(hours=1)}, "max_overlap must be at least overlap"),
     ],
 )

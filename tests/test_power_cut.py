@@ -1,25 +1,35 @@
 """kill -9 hits the real daemon at random instants; whatever it was doing, nobody is cut off.
 
-This is a slice, with a life of each kind and one of all at once; `python -m tests.power_cut --kills
-200` is the long run. tests/power_cut says how the lives are led and how they are judged.
+This is a slice, with a life of all kinds at once, some of one kind and some with other kinds of
+stores; `python -m tests.power_cut --kills 200` is the long run, `--store` and `--mirror` say where
+secrets rest in it. tests/power_cut says how the lives are led and how they are judged.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests import servers
 from tests.power_cut.kinds import ALL
 from tests.power_cut.runs import Wanted, run, told
+from tests.vaults.kinds import REMOTE
 
 # Even seeds are calm; in the others people meddle in the console too.
 LIVES = (
     Wanted(5, ALL, 3),
-    Wanted(4, "oci", 3),
-    Wanted(11, "openai", 3),
-    Wanted(12, "google", 2),
-    Wanted(13, "static", 2),
+    Wanted(4, "oci", 2),
+    Wanted(11, "openai", 1),
+    Wanted(12, "google", 1),
+)
+STORES = (
+    Wanted(12, "openai", 2, "vault"),
+    Wanted(18, "static", 2, "keyring"),
+    Wanted(22, "static", 1, "oci-vault"),
+    Wanted(24, "static", 1, "aws-secrets-manager"),
+    Wanted(20, "static", 2, mirror="vault"),
 )
 
 
@@ -31,3 +41,16 @@ def test_no_kill_breaks_an_invariant(tmp_path: Path) -> None:
         assert report.lookups > 20, f"hardly anybody asked: {told(report)}"
     assert sum(report.kills for report in reports) == sum(life.kills for life in LIVES)
     assert sum(report.rotations for report in reports) > len(LIVES), "hardly anything was rotated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("life", STORES, ids=lambda life: life.mirror or life.store)
+def test_nor_wherever_secrets_rest(tmp_path: Path, life: Wanted) -> None:
+    if life.store == "keyring":
+        here = shutil.which("gnome-keyring-daemon")
+        servers.require(servers.GNOME_KEYRING, found=here, hint=servers.GNOME_KEYRING_HINT)
+    (report,) = run([life], tmp_path, at_once=1)
+    assert not report.broken, told(report)
+    assert report.rotations > 0, told(report)
+    if {life.store, life.mirror} & {*REMOTE}:
+        assert report.shown > 1, f"strangers saw hardly anything: {told(report)}"

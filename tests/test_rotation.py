@@ -14,7 +14,6 @@ from keyman.core.model import (
     KeySeen,
     Observed,
     OrderKind,
-    Place,
     SlotSeen,
     Stage,
     Version,
@@ -42,37 +41,37 @@ from keyman.core.steps import (
     name_of,
 )
 from tests.credentials import (
+    CURRENT,
     DAY,
+    FILLED,
     KEYLESS,
     NOW,
+    ONE,
     POLICY,
+    PROVEN,
+    QUIET,
+    SHOWN,
     SPEC,
     TOKENS,
+    TWO,
+    WISH,
     at,
     credential,
     empty,
     looks,
     order,
-    pending,
     seen,
     version,
     wish,
 )
 
-CURRENT = version(1, Stage.CURRENT)
 DUE = replace(CURRENT, expires_at=at(10 * DAY))
 LEAKED_THEN: dict[str, Any] = {"compromised_at": at(-1)}
 LEAKED = replace(CURRENT, compromised_at=at(-1))
 AT_ONCE = replace(LEAKED, revoke_first=True)
 OLD = version(1, Stage.PREVIOUS, replaced_at=at(-2 * DAY))
 NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-2 * DAY))
-QUIET = seen(looks(CURRENT), empty())
 BOTH_ON = seen(looks(OLD), looks(NEWER))
-FILLED = pending(2)
-SHOWN = seen(looks(CURRENT), looks(FILLED))
-PROVEN = replace(FILLED, verified_at=at(-1), probed_at=at(-1), successes=2)
-WISH = wish(2)
-ONE, TWO = Place("key", "one"), Place("key", "two")
 DEAD = replace(CURRENT, dead_at=at(-2), examined_at=at(1))
 TO_ANOTHER_KEY = (order(OrderKind.NEW_KEY),)
 
@@ -243,8 +242,20 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Request("two", "key", EXPIRY, None, "its slot is INACTIVE"),
     ),
     (
-        "right after our own change an old picture says nothing",
+        "right after our own change an old picture proves nothing, so a probe is asked",
         credential(replace(CURRENT, issued_at=at(-0.5))),
+        seen(looks(CURRENT, mask="older"), empty()),
+        Examine,
+    ),
+    (
+        "what it accepted then is believed until pictures count again",
+        credential(replace(CURRENT, issued_at=at(-0.5), examined_at=NOW)),
+        seen(looks(CURRENT, "REVOKED"), empty()),
+        Wait(at(0.5), "nothing due"),
+    ),
+    (
+        "what shows the slot as it was before our change is certainly old",
+        credential(replace(CURRENT, issued_at=at(-0.5), mask_before="older")),
         seen(looks(CURRENT, mask="older"), empty()),
         Wait,
     ),
@@ -480,6 +491,12 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         credential(CURRENT, PROVEN, unanswered_at=at(-1), fenced=False),
         SHOWN,
         Wait(at(5), "a call without an answer may still arrive"),
+    ),
+    (
+        "which a new mark of ours keeps out, where the provider heeds it",
+        credential(CURRENT, PROVEN, unanswered_at=at(-1), fenced=False, claimed=0),
+        SHOWN,
+        Claim("key", 1),
     ),
     (
         "unless the provider was seen to refuse such calls",
@@ -790,7 +807,7 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     ),
     (
         "a leak in a key that is not shown does not hold up the new key",
-        credential(LEAKED, orders=TO_ANOTHER_KEY),
+        credential(replace(LEAKED, examined_at=at(0)), orders=TO_ANOTHER_KEY),
         hidden(),
         Request("one", None, EXPIRY, None, "the current secret leaked"),
     ),

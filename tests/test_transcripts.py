@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,11 +30,22 @@ import click
 import pytest
 
 from keyman import __version__
+from keyman.cli import AT_ONCE
 from keyman.cli.main import COMMANDS, keyman
-from tests.commands.world import GENEROUS, ROOT, Cloud, Home, cloud, home
+from tests.commands.forked import stub
+from tests.commands.world import COMPARTMENT, GENEROUS, ROOT, Cloud, Home, cloud, home
+from tests.notify.receiver import receiver
 
+ALONE = "ocid1.compartment.oc1..alone"
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 REWRITE = os.environ.get("KEYMAN_TRANSCRIPTS") == "write"
+COMMAND = """\
+#!/bin/sh
+case "$1" in
+{at_once}|demo) exec {python} -P -m keyman "$@" ;;
+*) exec {python} -IS {folder}/forked.py "$@" ;;
+esac
+"""
 SPAN = r"\d+(?:ms|[dhms])(?: \d+[hms])?"
 MASKS = (
     (re.escape(__version__), "<version>"),
@@ -41,14 +54,19 @@ MASKS = (
     (r"kmc_[\w-]{43}", "<token>"),
     (r"ocid1\.generativeaiapikey\.[\w.-]+", "<key>"),
     (r", request [A-Za-z0-9/_-]+", ", request <request>"),
+    (r"\b[0-9a-f]{64}\b", "<hash>"),
     (r"\b[0-9a-f]{32}\b", "<order>"),
     (r"before-restore-\w+-[0-9a-f]{6}", "before-restore-<time>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
-    (r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "<date>"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d(?:Z| UTC)", "<date>"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<moment>"),
+    (rf"  {re.escape(pwd.getpwuid(os.getuid()).pw_name)} (?= )", "  <user> "),
+    (r"  (?:\d+ms|\d+\.\ds)(?=  |$)", "  <took>"),
     (rf"\bin {SPAN}", "in <span>"),
     (rf"\b{SPAN} ago", "<span> ago"),
     (r"\b\d+ s after", "<n> s after"),
     (r"127\.0\.0\.1:\d+", "<sandbox>"),
+    (rf"{re.escape(tempfile.gettempdir())}/keyman-test-\w+/oci", "<oci>"),
     (r"\(pid \d+\)", "(pid <pid>)"),
     (r" {2,}", "  "),
     (r" +$", ""),
@@ -78,10 +96,34 @@ class World:
         self.home.environ["SECRET"] = secrets["key-one"]
         self._knows(key)
 
+    def nothing(self) -> None:
+        """No configuration yet; a profile of OCI's lies where its tools would put it. $URL leads to
+        the sandbox.
+        """
+        self.home.config.unlink()
+        self.home.environ["OCI_CONFIG_FILE"] = str(self.home.cloud.profile)
+        self.home.environ["URL"] = self.home.cloud.url
+
+    def alone(self) -> None:
+        """In a compartment that no other transcript has keys in."""
+        self.home.edit(f"compartment_id: {COMPARTMENT}", f"compartment_id: {ALONE}")
+
+    def elsewhere(self, name: str) -> None:
+        """Somebody makes a key of that name there."""
+        self.home.cloud.ask("POST", "keys", {"name": name, "compartment": ALONE})
+
     def partner(self) -> None:
         """Somebody else's API beside it, whose secrets come by hand."""
         static = "  partner:\n    provider: static\n    base_url: https://api.example.com/v1\n"
         self.home.config.write_text(self.home.config.read_text() + static)
+
+    def hook(self) -> None:
+        """Two are told what happens: a webhook that answers, and one that is not there."""
+        hook = self._around.enter_context(receiver())
+        told = f"- {{url: '{hook.url('Token1234')}', name: on-call}}\n"
+        about = "events: [down, ok], credentials: [genai], name: json"
+        gone = f"- {{url: 'json://127.0.0.1:9/Token5678', {about}}}\n"
+        self.home.config.write_text(f"notify:\n{told}{gone}{self.home.config.read_text()}")
 
     def console(self, action: str, slot: str) -> None:
         """A person changes a slot in the provider's console."""
@@ -124,9 +166,12 @@ def test_transcript(file: Path, sky: Cloud, tmp_path: Path) -> None:
 
 
 def command_in(folder: Path) -> Path:
-    """A folder to put first in PATH: `keyman` runs this checkout."""
+    """A folder to put first in PATH: `keyman` runs this checkout, as a fork where none can tell."""
     script = folder / "keyman"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m keyman "$@"\n')
+    stub("keyman", folder / "forked.py")
+    script.write_text(
+        COMMAND.format(python=sys.executable, at_once="|".join(AT_ONCE), folder=folder)
+    )
     script.chmod(0o755)
     return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tests.commands.shapes import FINDING, mistakes
 from tests.commands.world import Cloud, Home
+from tests.scratch import short_folder
 
 QUICK = (
     "log: {level: warning}\ndefaults: {max_client_staleness: 1s, retry: {first: 200ms, max: 2s}}\n"
@@ -21,7 +21,7 @@ NO_CLOUD = Cloud("http://127.0.0.1:9", Path("/nowhere"))
 @contextmanager
 def home_with(credentials: str, **environ: str) -> Iterator[Home]:
     """A fresh home with that below `credentials:`; `{folder}` is the folder it lies in."""
-    folder = Path(tempfile.mkdtemp(prefix="km-", dir="/tmp"))
+    folder = short_folder()
     try:
         made = Home(NO_CLOUD, folder, dict(environ))
         made.config.write_text(QUICK + "credentials:\n" + credentials)
@@ -40,5 +40,6 @@ def findings(place: Home) -> dict[str, list[tuple[str, str | None]]]:
     found: dict[str, list[tuple[str, str | None]]] = {}
     for one in said:
         found.setdefault(one["code"], []).append((one["severity"], one["credential"]))
-    found.pop("key_beside_store", None)
+    for usual in ("key_beside_store", "notify_empty"):
+        found.pop(usual, None)
     return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import socketserver
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.scratch import short_folder
 
 FIELDS = ("name", "value", "version", "slot", "stage", "expires_at", "base_url", "provider")
 
@@ -36,7 +37,7 @@ def odd_agent(reply: bytes) -> Iterator[Path]:
                     self.wfile.write(reply)
                     return
 
-    folder = Path(tempfile.mkdtemp(prefix="km-", dir="/tmp"))
+    folder = short_folder()
     with _Server(str(folder / "agent.sock"), Answer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

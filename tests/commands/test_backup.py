@@ -258,6 +258,16 @@ def test_a_header_that_asks_for_gigantic_or_no_work_is_refused_at_once(
     assert "out of bounds" in str(opens(tmp_path / "greedy"))
 
 
+@pytest.mark.parametrize("kind", ["missing", "a folder"])
+def test_what_is_no_file_is_said_to_be_none(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    if kind == "a folder":
+        path.mkdir()
+    with pytest.raises(StoreFailed, match="is not") as refused:
+        backup_file.read(path, Secret("a passphrase"))
+    assert "keyman backup" in refused.value.hint
+
+
 def test_a_backup_of_a_later_format_is_told_apart(sealed: Path, tmp_path: Path) -> None:
     later = backup_file.HEADER.pack(backup_file.MAGIC, 2, 17, 8, 1, b"s" * 32)
     (tmp_path / "later").write_bytes(later)

@@ -29,7 +29,7 @@ def test_a_file_that_is_not_there_hints_at_the_usual_place_and_an_example(place:
         )
         assert f"is expected at {usual(place)};" in hint
         assert example(hint).read_text().startswith("# ")
-        assert "init" not in hint
+        assert "`keyman init` writes a first one" in hint
 
 
 def usual(place: Home) -> Path:
@@ -120,4 +120,4 @@ def test_get_does_not_wait_long_for_a_daemon_that_says_nothing(place: Home) -> N
         spent = time.monotonic() - began
     assert (done.status, done.out) == (6, "")
     assert f"(pid {daemon.pid})" in done.err
-    assert spent < PATIENCE + BUSY
+    assert spent < 5 * (PATIENCE + BUSY)  # a loaded machine is slow, and not as slow as that

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from keyman.cli import terminal
 from keyman.once import do_what_is_due
 from keyman.sandbox.google import GoogleSandbox
 from keyman.sandbox.google_files import SERVICE
@@ -243,7 +244,7 @@ def test_a_leaked_token_is_replaced_and_its_end_is_told(
         order = place.keyman("status", "vertex", "--json").json["order"]
         old = place.keyman("revoke", "vertex", "--version", "1", "--yes", "--json").json
     assert done.status == 0
-    assert f"works until its own end at {leaked['expires_at']}" in done.out
+    assert f"works until its own end at {terminal.moment(leaked['expires_at'])}" in done.out
     assert "lookups get version 2" in done.out
     assert (now["version"], asked(sandbox)) == (2, 2)
     assert order is None

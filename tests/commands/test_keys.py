@@ -84,6 +84,32 @@ def test_a_new_key_replaces_a_whole_key(place: Home, sky: Cloud) -> None:
     assert place.keyman("get", "genai", "--field", "version").out == "2\n"
 
 
+def test_the_receipt_of_a_new_key_says_what_to_write(place: Home, sky: Cloud) -> None:
+    """The configuration names the key that is left; where it names none nothing is stale."""
+    place.configure()
+    old = place.start()
+    quiet = place.keyman("rotate", "genai", "--new-key", "--json")
+    assert "api_key_id" not in quiet.err
+    place.configure(api_key_id=old)
+    done = place.keyman("rotate", "genai", "--new-key")
+    new = place.keyman("status", "genai", "--json").json["key_id"]
+    assert done.status == 0
+    assert f"is stale now, write:\n  api_key_id: {new}\n" in done.err
+    place.configure(api_key_id=new)
+    assert "other_key" not in place.keyman("check").out
+
+
+def test_no_mark_is_missed_on_a_key_that_was_just_made(place: Home, sky: Cloud) -> None:
+    """By whoever marked the one before it in the same life, too."""
+    place.configure(overlap="1s")
+    place.start()
+    with place.daemon():
+        assert place.keyman("rotate", "genai").status == 0
+        assert place.keyman("rotate", "genai", "--new-key").status == 0
+        found = [one["code"] for one in place.keyman("check", "--json").json["findings"]]
+    assert "mark_gone" not in found
+
+
 def test_a_key_deleted_in_the_console_is_replaced_by_a_new_one(place: Home, sky: Cloud) -> None:
     """OCI answers 404 as it does where a permission is missing: the probe tells that it is dead."""
     place.configure(overlap="1s")
@@ -148,7 +174,10 @@ def test_forgetting_takes_the_secrets_out_of_the_store(place: Home, sky: Cloud) 
     left(place)
     before = sky.states(key)
     done = place.keyman("forget", "genai", "--json")
-    assert (done.status, done.json) == (0, {"name": "genai", "forgotten": True, "revoked": []})
+    assert (done.status, done.json) == (
+        0,
+        {"name": "genai", "forgotten": True, "revoked": [], "left": []},
+    )
     assert stored(place, "genai") == []
     assert sky.states(key) == before
     assert place.keyman("forget", "genai").status == 3

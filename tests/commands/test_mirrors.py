@@ -190,3 +190,18 @@ def test_what_left_the_configuration_stays_in_the_mirror_until_it_is_forgotten(
     assert done.status == 0, done.err
     assert held(place, "copy") == {}
     assert held(place, DEFAULT) == {}
+
+
+def test_a_backup_takes_from_a_mirror_what_its_own_store_cannot_give(place: Home) -> None:
+    put(place, "sk-1")
+    place.keyman("daemon", "--once")
+    own = place.state / "secrets.db"
+    own.write_bytes(b"no database, whatever its name says" * 200)
+    place.environ["WORDS"] = "correct horse"
+    done = place.keyman(
+        "backup", "--to", str(place.folder / "b"), "--passphrase-env", "WORDS", "--json"
+    )
+    assert (done.status, done.json["secrets"]) == (0, 1), done.err
+    copy_of(place).write_bytes(own.read_bytes())
+    done = place.keyman("backup", "--to", str(place.folder / "c"), "--passphrase-env", "WORDS")
+    assert (done.status, len(done.err.splitlines())) == (1, 2), done.err

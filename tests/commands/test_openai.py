@@ -104,9 +104,9 @@ def test_an_admin_key_that_ended_is_not_used(place: Home, sandbox: OpenAISandbox
 
 
 def test_somebody_deleted_the_key(place: Home, sandbox: OpenAISandbox, account: str) -> None:
-    place.edit("every: 100ms", "every: 1ms, within: 2ms")  # a picture counts at once
     bring(place, sandbox.admin_key)
     once(place)
+    place.edit("every: 100ms", "every: 1ms, within: 2ms")  # a picture counts at once
     sandbox.dashboard.delete_key(made_of(sandbox, account)[0])
     found = findings(place)
     assert found["drift"] == [("error", "main")]

@@ -82,25 +82,29 @@ def test_a_file_is_written_although_nobody_can_be_told(kept: Home, tmp_path: Pat
 @pytest.mark.parametrize("both", [False, True], ids=["output", "errors-too"])
 def test_watching_goes_on(place: Home, tmp_path: Path, both: bool) -> None:
     place.start()
-    to = tmp_path / "key"
+    to, said = tmp_path / "key", tmp_path / "said"
     words = ("write", "genai", "--format", "raw", "--to", str(to), "--watch")
-    with FULL.open("w") as full:
-        streams = {"stdout": full} | ({"stderr": full} if both else {})
+    with FULL.open("w") as full, said.open("w") as heard:
+        streams = {"stdout": full, "stderr": full if both else heard}
         with place.daemon(), place.process(*words, **streams) as process:
             try:
                 until(to.exists)
                 assert place.keyman("rotate", "genai").status == 0
                 now = place.keyman("get", "genai").out.strip()
-                until(lambda: to.read_text() == now or process.poll() is not None)
+                lines = [f"keyman: genai: version {number} written to {to}" for number in (1, 2)]
+                told = [] if both else lines  # it writes first, and says so then
+                until(
+                    lambda: (
+                        (to.read_text(), said.read_text().splitlines()) == (now, told)
+                        or process.poll() is not None
+                    )
+                )
                 assert (to.read_text(), process.poll()) == (now, None)
                 process.terminate()
-                said = process.communicate(timeout=GENEROUS)[1]
+                process.wait(timeout=GENEROUS)
             finally:
                 process.kill()
-    assert process.returncode == 0
-    if not both:
-        lines = [f"keyman: genai: version {number} written to {to}" for number in (1, 2)]
-        assert said.splitlines() == lines
+    assert (process.returncode, said.read_text().splitlines()) == (0, told)
 
 
 def test_nor_does_a_reader_that_left_end_it(place: Home, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from keyman.sandbox.openai import OpenAISandbox
 from tests.commands.kinds import findings, home_with
-from tests.commands.world import Home
+from tests.commands.world import Home, until
 
 PARTNER = """\
   partner:
@@ -49,6 +49,35 @@ def in_days(days: float) -> str:
 def put(place: Home, secret: str, *words: str) -> None:
     done = place.keyman("put", "partner", *words, stdin=secret + "\n")
     assert done.status == 0, done.err
+
+
+def test_what_is_refused_where_it_came_from_is_seen_by_itself(sandbox: OpenAISandbox) -> None:
+    """Nobody complains and nobody asks: the daemon's own probes find it, twice."""
+    with home_with(PARTNER.format(url=sandbox.base_url)) as place:
+        place.edit("max_client_staleness: 1s", "max_client_staleness: 1s, observe_every: 1s")
+        secret, number = new_key(sandbox)
+        put(place, secret)
+        with place.daemon():
+            sandbox.dashboard.delete_key(number)
+            until(lambda: place.keyman("status", "partner", "--json").json["health"] == "down")
+            shown = place.keyman("status", "partner", "--json").json
+            assert shown["last_error"] == "the provider refuses the current secret"
+            assert "`keyman put partner`" in shown["hint"]
+            assert place.keyman("get", "partner").status == 4
+            put(place, new_key(sandbox)[0])
+            assert place.keyman("status", "partner", "--json").json["health"] == "ok"
+        told = place.keyman("history", "partner", "--json").json
+        assert [one["what"] for one in told["entries"]].count("down") == 1
+
+
+def test_what_check_finds_refused_the_daemon_hears_of(place: Home, sandbox: OpenAISandbox) -> None:
+    """It would have asked by itself a quarter of an hour later."""
+    secret, number = new_key(sandbox)
+    put(place, secret)
+    with place.daemon():
+        sandbox.dashboard.delete_key(number)
+        assert "refused" in findings(place)
+        until(lambda: place.keyman("get", "partner").status == 4)
 
 
 def test_before_anybody_brought_it(place: Home) -> None:
@@ -129,9 +158,26 @@ def test_keyman_can_forget_it_and_not_revoke_it(place: Home, sandbox: OpenAISand
         assert app.store.list("partner") == []
 
 
+def test_a_whole_file_is_no_secret_and_that_is_said(place: Home) -> None:
+    done = place.keyman("put", "partner", stdin="k" * (16 * 1024 + 1))
+    assert (done.status, "longer than 16384 bytes" in done.err) == (2, True)
+
+
 def test_what_is_over_already_is_not_put(place: Home, sandbox: OpenAISandbox) -> None:
     value, _ = new_key(sandbox)
     done = place.keyman("put", "partner", "--expires-at", in_days(-1), stdin=value)
     assert done.status == 2
     assert "over already" in done.err
     assert place.keyman("get", "partner").status == 4
+
+
+def test_a_secret_that_no_store_has_any_more_is_a_finding(
+    place: Home, sandbox: OpenAISandbox
+) -> None:
+    put(place, new_key(sandbox)[0])
+    for path in place.state.glob("secrets.db*"):
+        path.unlink()
+    place.keyman("daemon", "--once")
+    assert findings(place)["lost"] == [("error", "partner")]
+    put(place, new_key(sandbox)[0])
+    assert "lost" not in findings(place)

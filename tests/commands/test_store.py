@@ -11,7 +11,7 @@ import pytest
 from keyman.clock import SystemClock
 from keyman.core.model import Secret
 from keyman.errors import StoreFailed
-from keyman.housekeeping.checking import Checked, _try
+from keyman.housekeeping.checking import Checked, _try, throw_away
 from keyman.housekeeping.house import House
 from keyman.housekeeping.moving import copy
 from keyman.stores.memory import Memory
@@ -86,8 +86,10 @@ def test_a_check_works_beside_a_daemon_and_takes_nothing_from_it(two: Home) -> N
 
 
 def test_what_a_killed_check_left_is_swept_by_the_next(two: Home) -> None:
+    with two.open() as app:
+        installation = app.journal.installation
     with closing(sealed(two, "secrets.db")) as store:
-        store.put("_keyman-check", 1, Secret("left"))
+        store.put(throw_away(installation), 1, Secret("left"))
     assert two.keyman("store", "check", "default").status == 0
     assert {name for name, _ in inside(two, "secrets.db")} == {"genai"}
 
@@ -175,7 +177,7 @@ class Forbidden(Elsewhere):
 def tried(store: Elsewhere) -> tuple[Checked, str | None]:
     found = Checked("team", "vault")
     try:
-        _try(found, lambda: store, SystemClock())
+        _try(found, lambda: store, "here", SystemClock())
     except StoreFailed as error:
         return found, error.message
     return found, None
@@ -185,7 +187,7 @@ def test_a_store_with_a_current_secret_of_its_own_is_pointed_and_pointed_away() 
     store = Elsewhere()
     found, wrong = tried(store)
     assert (wrong, store.list()) == (None, [])
-    assert [type(move) for move in store.moves] == [int, type(None)]
+    assert [type(move) for move in store.moves] == [type(None), int, type(None)]
     assert list(found.calls)[-3:] == ["point", "point away", "drop"]
 
 
@@ -406,7 +408,7 @@ def test_killed_at_each_of_its_writes_it_leaves_a_store_that_opens(two: Home) ->
     secret, key = value(two), two.state / "store.key"
     seen = set[tuple[bool, bool]]()
     before, killed = key.read_bytes(), 0
-    for ended in each_instant(two, "store", "rekey"):
+    for ended in each_instant(two, "store", "rekey", step=3):
         with closing(sealed(two, "secrets.db")) as store:  # by the key that is in its place now
             assert store.get("genai", 2) == Secret(secret)
             assert len(inside(two, "second.db")) == 2

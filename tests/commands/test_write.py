@@ -419,9 +419,11 @@ def test_each_promotion_is_written_although_daemons_come_and_go(place: Home, to:
     with watching(place, to) as process:
         for _ in range(2):
             with place.daemon():
-                assert place.keyman("rotate", "genai", "--overlap", "0s").status == 0
-                now = secret(place)
-                until(lambda now=now: has(to, now), to.read_text)
+                for rotates in (False, True):
+                    if rotates:
+                        assert place.keyman("rotate", "genai", "--overlap", "0s").status == 0
+                    now = secret(place)
+                    until(lambda now=now: has(to, now), to.read_text)
         process.terminate()
         out, err = process.communicate(timeout=GENEROUS)
     assert process.returncode == 0

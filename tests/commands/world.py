@@ -29,15 +29,20 @@ from urllib.request import Request, urlopen
 from keyman import client
 from keyman.__main__ import main
 from keyman.app import App, open_app
+from keyman.cli import AT_ONCE
 from keyman.config import Settings, load
 from keyman.errors import Error
 from keyman.lock import COMMAND
 from keyman.once import do_what_is_due
 from keyman.telemetry import QUIET
+from tests.blank_journal import lay_down
+from tests.commands.forked import Forked, fits
+from tests.scratch import short_folder
 
 ROOT = Path(__file__).parents[2]
 COMPARTMENT = "ocid1.compartment.oc1..sandbox"
 GENEROUS = 60.0  # seconds for what takes one or two
+FORKED = {"stdin", "stdout", "stderr", "env", "cwd"}  # what a fork is told
 CONFIG = """\
 log: {{level: warning}}
 defaults: {{max_client_staleness: 1s, retry: {{first: 200ms, max: 2s}}}}
@@ -86,6 +91,13 @@ class Cloud:
         counts = self.ask("GET", "counts")
         return len(self.ask("GET", "log")) + int(counts["accepted"]) + int(counts["rejected"])
 
+    def rests(self) -> None:
+        """Until nobody has called for a while, as who begins does."""
+        before, now = -1, self.calls()
+        while now != before:
+            time.sleep(0.5)
+            before, now = now, self.calls()
+
     def key(self, key_id: str) -> dict[str, Any]:
         keys: list[dict[str, Any]] = self.ask("GET", "truth")["keys"]
         return next(key for key in keys if key["id"] == key_id)
@@ -116,11 +128,11 @@ class Cloud:
 def cloud() -> Iterator[Cloud]:
     """A sandbox with the kindest answers, until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="keyman-test-"))
-    command = [sys.executable, "-m", "keyman.sandbox", "--profile-dir", str(folder / "oci")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+    words = ["--profile-dir", str(folder / "oci")]
+    with Forked("keyman.sandbox", words, stdout=subprocess.PIPE, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
-            yield Cloud(process.stdout.readline().decode().strip(), folder / "oci" / "config")
+            yield Cloud(process.stdout.readline().strip(), folder / "oci" / "config")
         finally:
             process.terminate()
             shutil.rmtree(folder)
@@ -161,7 +173,8 @@ class Home:
     @property
     def variables(self) -> dict[str, str]:
         ours = {"KEYMAN_HOME": str(self.state), "KEYMAN_CONFIG": str(self.config)}
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("KEYMAN_", "OCI_"))}
+        strange = ("KEYMAN_", "OCI_", "COLUMNS", "LINES")  # a terminal's size is its own to say
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(strange)}
         return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), **ours, **self.environ}
 
     @property
@@ -170,6 +183,9 @@ class Home:
 
     def open(self) -> App:
         """All of keyman in this process, under the home's lock."""
+        if not self.state.exists():
+            self.state.mkdir(mode=0o700)
+            lay_down(self.state / "keyman.db")
         return open_app(self.settings)
 
     def open_as_command(self) -> App:
@@ -181,6 +197,11 @@ class Home:
             do_what_is_due(app)
             return str(app.desk.status("genai")["key_id"])
 
+    def start_all(self) -> None:
+        """The same, whatever is in it and whoever issues it."""
+        with self.open() as app:
+            do_what_is_due(app)
+
     def keyman(self, *words: str, stdin: str = "") -> Done:
         """Run one command in this process, as `keyman WORDS`."""
         out, err = io.StringIO(), io.StringIO()
@@ -191,16 +212,26 @@ class Home:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
             status = main(list(words))
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         for name in ("", *QUIET):  # what it set for a process of its own is not for the next test
             logging.getLogger(name).setLevel(logging.NOTSET if name else logging.WARNING)
         return Done(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str, **how: Any) -> subprocess.Popen[str]:
-        """Start `keyman WORDS` as a process."""
+        """Start `keyman WORDS` as a process; as a fork, where no test could tell."""
+        usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        how = {"env": self.variables, **usual, **how}
+        if words[:1] and words[0] not in AT_ONCE and how.keys() <= FORKED and fits(how["env"]):
+            return Forked("keyman", words, **how)
+        return self.started(*words, **how)
+
+    def started(self, *words: str, **how: Any) -> subprocess.Popen[str]:
+        """Start `keyman WORDS` as a process that begins with an interpreter, always."""
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, "-P", "-m", "keyman", *words]
-        return subprocess.Popen(command, env=self.variables, **{**streams, **how})
+        return subprocess.Popen(command, **{"env": self.variables, **streams, **how})
 
     def run(self, *words: str, stdin: str = "") -> Done:
         """Run `keyman WORDS` as a process, to its end."""
@@ -233,7 +264,7 @@ class Home:
 @contextmanager
 def home(made_for: Cloud, **config: str) -> Iterator[Home]:
     """A fresh home, removed at the end. Its path is short, whatever the tests' folder is."""
-    folder = Path(tempfile.mkdtemp(prefix="km-", dir="/tmp"))
+    folder = short_folder()
     try:
         made = Home(made_for, folder)
         made.configure(**config)

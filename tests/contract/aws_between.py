@@ -113,6 +113,21 @@ class Silence:
         self.over.wait(60)
 
 
+class Trickle:
+    """Answered a byte at a time, so that no socket ever waits long; whole only after a while."""
+
+    def __init__(self, pause: float, pieces: int) -> None:
+        self.pause, self.pieces = pause, pieces
+
+    def __call__(self, call: Call) -> None:
+        status, body = call.carry_out()
+        call.answer(status, b" " * self.pieces + body, sent=0)
+        for _ in range(self.pieces):
+            call.wfile.write(b" ")
+            threading.Event().wait(self.pause)
+        call.wfile.write(body)
+
+
 class Between:
     def __init__(self, beyond: str) -> None:
         self.beyond = beyond

@@ -33,12 +33,16 @@ class World:
     installation: str = field(default_factory=new_id)
     opened: list[AwsSecretsManager] = field(default_factory=list)
 
-    def store(self, *, installation: str | None = None, **more: Any) -> AwsSecretsManager:
-        """One whose calls are tried once, unless `attempts` says otherwise."""
+    def store(
+        self, *, installation: str | None = None, prefix: str = "", **more: Any
+    ) -> AwsSecretsManager:
+        """One whose calls are tried once, unless `attempts` says otherwise; `prefix` comes after
+        the world's.
+        """
         own = {name: more.pop(name) for name in ("kms_key_id", "read_only") if name in more}
         account = {"endpoint": self.wire.address, "attempts": 1, **more}
         whose = installation or self.installation
-        made = AwsSecretsManager(Account(REGION, **account), self.prefix, whose, **own)
+        made = AwsSecretsManager(Account(REGION, **account), self.prefix + prefix, whose, **own)
         self.opened.append(made)
         return made
 

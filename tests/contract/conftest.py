@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keyman.db.journal import Journal
+from tests.blank_journal import lay_down
 
 
 @pytest.fixture
@@ -17,7 +18,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def journal(url: str) -> Iterator[Journal]:
+def journal(url: str, tmp_path: Path) -> Iterator[Journal]:
+    lay_down(tmp_path / "keyman.db")
     opened = Journal.open(url)
     yield opened
     opened.close()

@@ -15,6 +15,7 @@ from keyman.clock import SystemClock
 from keyman.db.journal import Client, Journal
 from keyman.errors import Conflict, NotFound
 from keyman.register import Register
+from tests.blank_journal import lay_down
 from tests.contract.journal_cases import NOW, look
 
 LATER = NOW + timedelta(hours=1)
@@ -31,7 +32,7 @@ def client(name: str = "build", token: str = "t1", *grants: str) -> Client:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with contextlib.closing(Journal.open(f"sqlite:///{tmp_path}/keyman.db")) as opened:
+    with contextlib.closing(Journal.open(lay_down(tmp_path / "keyman.db"))) as opened:
         yield opened
 
 
@@ -163,3 +164,18 @@ def test_what_is_told_last_is_what_was_recorded_last(journal: Journal) -> None:
     register.add("a", digest("t1"), ["genai"], ME)
     second.join()
     assert told == [set(), {"a"}, {"a", "b"}]
+
+
+def test_what_a_person_is_told_of_a_client_has_no_digest(journal: Journal) -> None:
+    register = Register(journal, SystemClock())
+    added = register.add("build", digest("t1"), ["genai"], ME)
+    assert register.every() == [added]
+    assert added["created_at"] is not None
+    told = {"name": "build", "grants": ["genai"], "used_at": None, "revoked_at": None}
+    assert added == {**told, "created_at": added["created_at"]}
+    register.used([digest("t1")])
+    (used,) = register.every()
+    assert used["used_at"] is not None
+    ended = register.revoke("build", ME)
+    assert ended["revoked_at"] is not None
+    assert register.every() == [ended]

@@ -23,7 +23,7 @@ from keyman.core.model import (
     Stage,
     Version,
 )
-from keyman.db import audit, records
+from keyman.db import records
 from keyman.db.journal import Event, Journal
 from keyman.errors import ConfigError, Conflict, Error, StoreFailed
 from tests.contract.journal_cases import (
@@ -261,17 +261,6 @@ def test_a_version_that_left_the_record_leaves_the_journal(journal: Journal, url
         fourth = replace(left, versions=(version(4),))
         another.save(fourth, None)
     assert [v.number for v in journal.load(SPEC)[0].versions] == [4]
-
-
-def test_history_is_forgotten_by_age_and_by_number(journal: Journal) -> None:
-    old = Event(at=NOW - audit.KEPT_FOR - MINUTE, name="genai", kind="old")
-    many = [Event(at=NOW, name="other", kind=str(n)) for n in range(audit.KEPT_AT_MOST + 5)]
-    credential = journal.save(Credential(SPEC), None, events=[old, *many])
-    journal.save(credential, None, events=[Event(at=NOW, name="genai", kind="new")])
-    journal.prune(NOW)
-    assert [event.kind for event in journal.events("genai")] == ["new"]
-    kept = journal.events("other", limit=10_000)
-    assert [int(event.kind) for event in kept] == list(range(5, audit.KEPT_AT_MOST + 5))
 
 
 def test_receipts_are_forgotten_by_age_and_by_number_but_no_open_order(journal: Journal) -> None:

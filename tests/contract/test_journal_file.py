@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from keyman.core.model import (
-    Credential,
-)
+from keyman.core.model import Credential, Spec
+from keyman.core.news import News
 from keyman.db import sqlite
-from keyman.db.journal import Journal
+from keyman.db.journal import Client, Event, Journal
 from keyman.errors import ConfigError, Conflict, NotRunning, StoreFailed
-from tests.contract.journal_cases import SPEC, full_credential, full_observed, look
+from tests.contract.journal_cases import (
+    MINUTE,
+    NOW,
+    SPEC,
+    full_credential,
+    full_observed,
+    look,
+    order,
+    version,
+)
 
 
 @pytest.fixture
@@ -170,11 +180,11 @@ def test_every_connection_keeps_its_promises(journal: Journal) -> None:
 @pytest.mark.parametrize("pragma", ["synchronous=NORMAL", "foreign_keys=OFF"])
 def test_a_connection_that_would_lose_commits_is_noticed(journal: Journal, pragma: str) -> None:
     journal.check()
-    raw = journal._reads.raw_connection()
+    with journal._reading() as kept:
+        raw = kept.connection
     raw.cursor().execute(f"PRAGMA {pragma}")
     with pytest.raises(StoreFailed, match="not durable"):
         sqlite.check_promises(raw)
-    raw.close()
     with pytest.raises(StoreFailed, match="not durable"):
         journal.check()
 
@@ -190,8 +200,8 @@ def test_a_writer_locks_out_others_from_its_beginning(journal: Journal, tmp_path
 
 
 def test_a_writer_that_finds_the_journal_locked_says_so(journal: Journal, tmp_path: Path) -> None:
-    with journal._reading() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=1")  # the pool hands out the same one next
+    with journal._writing() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")  # it is the next one's, too
     blocker = sqlite.engine(tmp_path / "keyman.db")
     blocking = sqlite.writing(blocker).connect()
     blocking.begin()
@@ -201,3 +211,69 @@ def test_a_writer_that_finds_the_journal_locked_says_so(journal: Journal, tmp_pa
     blocking.close()
     blocker.dispose()
     assert journal.save(Credential(SPEC), None).revision == 1
+
+
+LEASE = ("genai", "owner", "home", MINUTE, NOW)
+UNREADABLE: dict[str, tuple[str, Callable[[Journal], object]]] = {
+    "a word": ("UPDATE versions SET stage = 'x'", lambda j: j.load(SPEC)),
+    "a moment": ("UPDATE versions SET issued_at = 'x'", lambda j: j.load(SPEC)),
+    "a span": ("UPDATE versions SET overlap = 9e99", lambda j: j.load(SPEC)),
+    "numbers": ("UPDATE orders SET targets = '{'", lambda j: j.load(SPEC)),
+    "what was observed": ("UPDATE credentials SET observed = '[]'", lambda j: j.load(SPEC)),
+    "a slot of that": (
+        """UPDATE credentials SET observed = '{"keys": [{"slots": ["x"]}]}'""",
+        lambda j: j.load(SPEC),
+    ),
+    "an order": ("UPDATE orders SET kind = 7", lambda j: j.order("an order")),
+    "the history": ("UPDATE events SET at = 'x'", lambda j: j.events()),
+    "news": ("UPDATE news SET at = 'x'", lambda j: j.news(0, 9)),
+    "a client": ("UPDATE clients SET used_at = 'x'", lambda j: j.clients()),
+    "a client that goes": (
+        "UPDATE clients SET used_at = 'x'",
+        lambda j: j.revoke_client("app", NOW, "ada"),
+    ),
+    "a lease": ("UPDATE leases SET lease_until = 'x'", lambda j: j.take_lease(*LEASE)),
+    "a numbering": (
+        "UPDATE meta SET key = 'numbered other', value = 'x'",
+        lambda j: j.load(Spec("other", "oci-genai")),
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "ask"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_cell_that_cannot_be_read_is_a_failing_journal(
+    tmp_path: Path, journal: Journal, edit: str, ask: Callable[[Journal], object]
+) -> None:
+    made = Credential(SPEC, versions=(version(),), orders=(order("an order"),))
+    journal.save(made, full_observed(), told=[News(NOW, "genai", "told")])
+    journal.note(Event(NOW, "genai", "noted"))
+    journal.add_client(Client("app", "digest", ("genai",), NOW), "ada")
+    journal.take_lease(*LEASE)
+    ask(journal)
+    look(tmp_path, edit)
+    journal._known.clear()
+    with pytest.raises(StoreFailed, match="never wrote") as failed:
+        ask(journal)
+    assert "keyman restore" in failed.value.hint
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError, KeyError, OverflowError])
+def test_a_mistake_of_whoever_asks_is_not_taken_for_one_in_the_journal(
+    journal: Journal, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match="ours"), journal._reading():
+        raise kind("ours")
+    nonsense: Any = "ten"
+    with pytest.raises((TypeError, ValueError)):
+        journal.history(limit=nonsense)
+
+
+def test_text_that_is_none_fails_the_save_like_a_disk(journal: Journal) -> None:
+    """As half a surrogate pair from a provider's JSON: whoever saves learns that nothing was."""
+    odd = replace(Credential(SPEC), last_error="half \ud800 pair")
+    with pytest.raises(StoreFailed, match="text that is none"):
+        journal.save(odd, None)
+    assert journal.load(SPEC)[0].revision == 0
+    told = StoreFailed("half \ud800 pair", hint="\udfff")
+    assert (told.message, told.hint) == ("half ? pair", "?")
+    assert journal.save(replace(odd, last_error=told.message), None).revision == 1

@@ -1,22 +1,26 @@
 """What every store must do, asked of each of them: in memory, sealed file, the system's keyring."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from keyman.clock import new_id
-from keyman.core.model import Secret
-from keyman.errors import ConfigError, StoreFailed
+from keyman.clock import SystemClock, new_id
+from keyman.core.model import Secret, Spec, Stage, Version
+from keyman.errors import ConfigError, SecretDamaged, StoreFailed
+from keyman.housekeeping.checking import Checked, _try
+from keyman.performer import Managed
 from keyman.stores import KINDS, open_store
-from keyman.stores.protocol import Store
+from keyman.stores.protocol import Placed, Showing, Store
 from tests.contract.store_process import ROOT, nth_value, process
 
 DIFFICULT = [
@@ -45,7 +49,17 @@ NAMES = [
 
 
 GRAMMATICAL = ["genai", "gen", "genai-osaka", "genai_osaka", "0", "a-_b", "x" * 63]
+POINTING = ["aws-secrets-manager", "oci-vault", "vault"]
 LOCAL = {"keyring", "memory", "sealed-file"}  # the others take names of credentials and no more
+
+
+class ClockThatMoves(SystemClock):
+    """Seconds pass between two looks, as they do between two of a person's commands."""
+
+    passed = itertools.count(1)
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=next(self.passed))
 
 
 @dataclass
@@ -80,6 +94,13 @@ def _place_of(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield found
     for store in found.opened:
         store.close()
+
+
+@pytest.fixture(params=POINTING)
+def pointing(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store of each kind that has a current secret for those who read it directly."""
+    for found in _place_of(request):
+        yield found.open()
 
 
 @pytest.fixture
@@ -214,6 +235,81 @@ def test_reopened_it_has_everything(durable: Place) -> None:
     assert [again.get("genai", number) for number in kept] == [
         Secret(DIFFICULT[number]) for number in kept
     ]
+
+
+def test_what_direct_readers_get_is_told_as_it_is(pointing: Store) -> None:
+    assert isinstance(pointing, Showing)
+    assert pointing.read_current("genai") is None
+    for number, value in enumerate(("one", "", "k" * 16 * 1024), start=1):
+        pointing.put("genai", number, Secret(value))
+        pointing.point("genai", number)
+        assert pointing.read_current("genai") == (number, Secret(value))
+    pointing.put("genai", 4, Secret("to come"))
+    assert pointing.read_current("genai") == (3, Secret("k" * 16 * 1024))
+    pointing.point("genai", None)
+    assert pointing.read_current("genai") is None
+
+
+def test_what_is_dropped_is_what_direct_readers_do_not_get_either(pointing: Store) -> None:
+    assert isinstance(pointing, Showing)
+    pointing.put("genai", 1, Secret("one"))
+    pointing.point("genai", 1)
+    pointing.drop("genai", 1)
+    assert (pointing.read_current("genai"), pointing.list("genai")) == (None, [])
+
+
+def test_every_kind_can_be_tried_out_again_and_again(place: Place) -> None:
+    """As `keyman store check` does, whose throw-away secret no credential can be."""
+    for _ in range(2):
+        found = Checked("team", place.kind)
+        _try(found, place.open, "here", ClockThatMoves())
+        assert {"write", "read", "drop"} <= set(found.calls)
+
+
+def test_one_place_is_known_for_one_by_whatever_way(durable: Place) -> None:
+    by_another_name = {"vault": {"address": _localhost(durable)}}
+    one, other = durable.open(), durable.open(**by_another_name.get(durable.kind, {}))
+    assert isinstance(one, Placed)
+    assert isinstance(other, Placed)
+    one.put("genai", 1, Secret("one"))
+    one.put("genai", 2, Secret("two"))
+    for number in (1, 2):
+        assert one.place("genai", number) is not None
+        assert one.place("genai", number) == other.place("genai", number)
+
+
+def _localhost(place: Place) -> str:
+    return str(place.options.get("address", "")).replace("127.0.0.1", "localhost")
+
+
+def test_another_place_is_another(durable: Place, tmp_path: Path) -> None:
+    elsewhere: dict[str, dict[str, Any]] = {
+        "sealed-file": {"path": tmp_path / "other.db"},
+        "keyring": {"service": "another"},
+        "vault": {"prefix": "keyman/another"},
+    }
+    here = durable.open()
+    there = durable.open(**elsewhere.get(durable.kind, {"prefix": "another-"}))
+    assert isinstance(here, Placed)
+    assert isinstance(there, Placed)
+    for each in (here, there):
+        each.put("genai", 1, Secret("the same"))
+    assert here.place("genai", 1) != there.place("genai", 1)
+
+
+def test_another_value_under_a_versions_number_is_given_to_nobody(store: Store) -> None:
+    installation = "here"
+    provider: Any = None
+    managed = Managed(Spec("genai", "static", installation=installation), provider, store)
+    ours = Secret("ours").fingerprint(installation)
+    version = Version(1, Stage.CURRENT, "a", datetime.now(UTC), None, fingerprint=ours)
+    assert managed.read(version) is None
+    store.put("genai", 1, Secret("ours"))
+    assert managed.read(version) == Secret("ours")
+    store.put("genai", 1, Secret("a stranger's"))
+    with pytest.raises(SecretDamaged) as refused:
+        managed.read(version)
+    assert "stranger" not in refused.value.message + refused.value.hint
 
 
 def test_threads_share_one_store(store: Store) -> None:

@@ -9,11 +9,16 @@ import pytest
 
 from keyman.core.model import Secret
 from keyman.errors import SecretDamaged, StoreFailed
-from keyman.stores.aws_secrets_manager import PLACEHOLDER
+from keyman.stores.aws_secrets_manager import PLACEHOLDER, AwsSecretsManager
 from keyman.stores.protocol import Pointing
 from tests.contract.aws_world import CURRENT, PENDING, PREVIOUS, World, failing, filled
 from tests.contract.aws_world import world as aws_world
 from tests.contract.places.aws_secrets_manager import REGION
+
+
+def tags_of(store: AwsSecretsManager, name: str) -> list[dict[str, str]]:
+    """What it gives its own secret of that name."""
+    return [{"Key": "keyman", "Value": store._owner}, {"Key": "keyman-name", "Value": name}]
 
 
 @pytest.fixture
@@ -121,7 +126,7 @@ def test_dropped_before_it_was_promoted_it_is_not_pending_either(world: World) -
 def test_a_secret_without_any_version_is_not_filled_with_a_current_one(world: World) -> None:
     store = world.store()
     world.aws.create_secret(
-        Name=world.id(), Tags=[{"Key": "keyman", "Value": store._owner}, {"Key": "x", "Value": "y"}]
+        Name=world.id(), Tags=[*tags_of(store, "genai"), {"Key": "x", "Value": "y"}]
     )
     store.point("genai", None)
     store.put("genai", 1, Secret("value 1"))
@@ -140,8 +145,7 @@ def test_the_same_value_again_makes_no_second_version(world: World) -> None:
 
 
 def test_ids_and_tags_tell_nothing_of_value_or_installation(world: World) -> None:
-    other = world.store(installation="another")
-    other._prefix = world.prefix + "other-"
+    other = world.store(installation="another", prefix="other-")
     for store in (world.store(), other):
         for name, number in (("genai", 1), ("genai", 2), ("gen", 1)):
             store.put(name, number, Secret("the same"))
@@ -185,11 +189,65 @@ def test_another_installations_secret_is_left_alone(world: World, tagged: bool) 
         told = failing(refused)
         assert "not of this installation" in told.message
         assert "prefix" in told.hint
-        assert f"keyman={other._owner}" in told.hint
+        assert f"keyman={other._owner} and keyman-name=genai" in told.hint
     other.drop("genai", 1)
     assert (other.pointed("genai"), other.list(), world.labels()) == (None, [], before)
     assert store.get("genai", 1) == Secret("value 1")  # a value proves itself, tagged or not
     assert other.get("genai", 1) == (None if tagged else Secret("value 1"))
+
+
+def test_of_two_stores_with_prefixes_that_begin_alike_one_has_the_secret(world: World) -> None:
+    first, second = world.store(), world.store(prefix="a-")
+    first.put("a-b", 1, Secret("value 1"))
+    first.point("a-b", 1)
+    before, asked = world.labels("a-b"), len(world.wire.calls)
+    for refused in (
+        lambda: second.ready("b"),
+        lambda: second.put("b", 1, Secret("value 2")),
+        lambda: second.point("b", 1),
+        lambda: second.point("b", None),
+    ):
+        told = failing(refused)
+        assert told.message == f"{world.id('a-b')} at AWS is another credential's: 'a-b'"
+        assert "`prefix`" in told.hint
+    second.drop("b", 1)
+    assert set(world.wire.calls[asked:]) == {"DescribeSecret"}
+    asked = len(world.wire.calls)
+    assert second.list() == []
+    assert world.wire.calls[asked:] == ["ListSecrets"]
+    assert (second.get("b", 1), second.list("b")) == (None, [])
+    assert (second.pointed("b"), second.read_current("b")) == (None, None)
+    assert (world.labels("a-b"), world.reads(name="a-b")) == (before, "value 1")
+    assert (first.list(), first.get("a-b", 1)) == ([("a-b", 1)], Secret("value 1"))
+    second.put("c", 1, Secret("value 3"))
+    assert (first.list(), second.list()) == ([("a-b", 1)], [("c", 1)])
+
+
+def test_a_secret_that_does_not_say_whose_credential_s_it_is_stays_until_it_does(
+    world: World,
+) -> None:
+    """As one made by hand, or by a keyman of before that tag."""
+    store = filled(world, 1, pointed=1)
+    world.aws.untag_resource(SecretId=world.id(), TagKeys=["keyman-name"])
+    before = world.labels()
+    for refused in (
+        lambda: store.ready("genai"),
+        lambda: store.put("genai", 2, Secret("value 2")),
+        lambda: store.point("genai", 1),
+        lambda: store.drop("genai", 1),
+        lambda: store.pointed("genai"),
+        lambda: store.list("genai"),
+        store.list,
+    ):
+        told = failing(refused)
+        assert "does not say which credential it is of" in told.message
+        assert f"tag-resource --secret-id {world.id()} --region {REGION}" in told.hint
+        assert told.hint.endswith("--tags Key=keyman-name,Value=genai")
+    assert store.get("genai", 1) == Secret("value 1")
+    assert world.labels() == before
+    world.aws.tag_resource(SecretId=world.id(), Tags=tags_of(store, "genai"))
+    store.put("genai", 2, Secret("value 2"))
+    assert store.list() == [("genai", 1), ("genai", 2)]
 
 
 def test_a_secret_about_to_be_deleted_is_neither_used_nor_made_again(world: World) -> None:
@@ -251,14 +309,16 @@ def test_ready_changes_nothing(world: World) -> None:
 
 def test_the_list_goes_over_all_pages_and_takes_only_ours(world: World) -> None:
     store = world.store()
-    tags = [{"Key": "keyman", "Value": store._owner}]
     names = [f"n{n:03}" for n in range(105)]
     for name in [*names, "deeper/genai", "Capital", "n"]:
-        made = world.aws.create_secret(Name=world.id(name), SecretString="x", Tags=tags)
+        made = world.aws.create_secret(
+            Name=world.id(name), SecretString="x", Tags=tags_of(store, name)
+        )
         world.aws.update_secret_version_stage(
             SecretId=world.id(name), VersionStage="keyman-7", MoveToVersionId=made["VersionId"]
         )
-    world.aws.create_secret(Name=f"x{world.id()}", SecretString="x", Tags=tags)
+    outside = f"x{world.id()}"
+    world.aws.create_secret(Name=outside, SecretString="x", Tags=tags_of(store, "genai"))
     world.aws.create_secret(Name=world.id("strangers"), SecretString="x")
     assert store.list() == [(name, 7) for name in sorted([*names, "n"])]
     assert world.wire.calls.count("DescribeSecret") == 106  # a stranger's is not asked about

@@ -154,7 +154,7 @@ def test_the_configured_proxy_is_followed(world: World) -> None:
     filled(world, 1)
     store = world.store(endpoint="http://secretsmanager.invalid", proxy=world.wire.address)
     assert store.get("genai", 1) == Secret("value 1")
-    assert world.wire.calls == ["GetSecretValue"]
+    assert world.wire.calls == ["GetSecretValue", "DescribeSecret"]
 
 
 def test_only_the_configured_authority_is_trusted(

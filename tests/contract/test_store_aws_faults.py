@@ -1,5 +1,6 @@
 """The store in AWS Secrets Manager when calls or their answers are lost, late, cut or refused."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -158,6 +159,22 @@ def test_a_secret_that_somebody_else_made_meanwhile_is_used_if_it_is_ours(
         assert "not of this installation" in told.message
 
 
+def test_a_secret_that_another_credential_made_meanwhile_is_not_used(world: World) -> None:
+    first, tokens = world.store(endpoint=moto()), set[str]()
+
+    def faster(call: faults.Call) -> None:
+        first.put("a-b", 1, Secret("value 1"))
+        tokens.add(json.loads(call.body)["ClientRequestToken"])
+        faults.none(call)
+
+    world.wire.break_call(faster, of="CreateSecret")
+    told = failing(lambda: world.store(prefix="a-").put("b", 1, Secret("value 2")))
+    assert "another credential's: 'a-b'" in told.message
+    assert (first.get("a-b", 1), world.reads(PENDING, "a-b")) == (Secret("value 1"), "value 1")
+    # AWS takes a creation with a token that it knows for a repetition, whatever its tags.
+    assert not tokens & {*world.labels("a-b")}
+
+
 def test_what_was_just_written_may_be_absent_for_a_moment(world: World) -> None:
     store = world.store()
     for operation in ("PutSecretValue", "UpdateSecretVersionStage", "GetSecretValue"):
@@ -178,6 +195,18 @@ def test_absent_is_told_by_one_call(world: World) -> None:
     assert world.wire.calls == ["GetSecretValue"] * 2
 
 
+def test_whose_it_is_is_asked_once(world: World) -> None:
+    made = world.store()
+    made.put("new", 1, Secret("value 1"))
+    world.wire.heal()
+    made.get("new", 1)
+    assert world.wire.calls == ["GetSecretValue"]
+    filled(world, 1, 2)
+    store = world.store()
+    assert (store.get("genai", 1), store.get("genai", 2)) == (Secret("value 1"), Secret("value 2"))
+    assert sorted(world.wire.calls) == ["DescribeSecret", "GetSecretValue", "GetSecretValue"]
+
+
 def test_an_answer_that_never_comes_is_not_waited_for(world: World) -> None:
     filled(world, 1)
     store, silence = world.store(timeout=0.3), faults.Silence()
@@ -186,3 +215,15 @@ def test_an_answer_that_never_comes_is_not_waited_for(world: World) -> None:
     silence.over.set()
     assert "ReadTimeoutError" in told.message
     assert "network" in told.hint
+
+
+@pytest.mark.parametrize("operation", ["GetSecretValue", "ListSecrets"])
+def test_an_answer_that_trickles_in_is_given_up(world: World, operation: str) -> None:
+    filled(world, 1)
+    store = world.store(timeout=2.0)
+    store.get("genai", 1)  # entering has a time of its own
+    world.wire.break_call(faults.Trickle(0.25, 60), of=operation)
+    told = failing(lambda: store.list() if operation == "ListSecrets" else store.get("genai", 1))
+    assert "no whole answer within 3 s" in told.message
+    assert "network" in told.hint
+    assert store.get("genai", 1) == Secret("value 1")

@@ -355,6 +355,69 @@ def test_two_stores_of_one_installation_may_have_prefixes_that_begin_alike(
     assert (kind.list(), other.list()) == ([("genai", 7)], [("genai", 8)])
 
 
+def test_of_two_stores_with_prefixes_that_begin_alike_one_has_the_secret(
+    world: World, kind: OciVault
+) -> None:
+    other = world.open(prefix="keyman-a-")
+    kind.put("a-b", 7, Secret("seven"))
+    kind.point("a-b", 7)
+    before, calls = world.sandbox.truth()["keyman-a-b"], len(world.sandbox.calls())
+    for act in (
+        partial(other.ready, "b"),
+        partial(other.put, "b", 7, Secret("x")),
+        partial(other.point, "b", 7),
+        partial(other.point, "b", None),
+    ):
+        with pytest.raises(StoreFailed, match="keyman-a-b is another credential's: 'a-b'") as told:
+            act()
+        assert "`prefix`" in told.value.hint
+    other.drop("b", 7)
+    assert (other.get("b", 7), other.list(), other.list("b")) == (None, [], [])
+    assert (other.pointed("b"), other.read_current("b")) == (None, None)
+    assert not set(world.operations(calls)) & set(WRITES)
+    assert world.sandbox.truth()["keyman-a-b"] == before
+    kind.drop("a-b", 7)
+    with pytest.raises(StoreFailed, match="another credential's"):  # empty or not: one may come
+        other.put("b", 7, Secret("x"))
+    other.put("c", 7, Secret("x"))
+    assert (kind.list(), other.list()) == ([], [("c", 7)])
+
+
+def test_of_two_stores_that_make_one_secret_at_once_the_slower_is_refused(
+    world: World, kind: OciVault
+) -> None:
+    other = world.open(prefix="keyman-a-")
+    assert kind.list("a-b") == []
+    other.put("b", 7, Secret("theirs"))
+    secret = world.sandbox.secret("keyman-a-b")
+    secret.before, secret.stale = None, 2  # not listed yet
+    with pytest.raises(StoreFailed, match="another credential's: 'b'"):
+        kind.put("a-b", 7, Secret("x"))
+    assert other.get("b", 7) == Secret("theirs")
+
+
+def test_a_secret_that_does_not_say_whose_credential_s_it_is_stays_until_it_does(
+    world: World, kind: OciVault
+) -> None:
+    kind.put("genai", 7, Secret("seven"))
+    tags = world.sandbox.secret("keyman-genai").tags
+    del tags["keyman-name"]
+    before = world.secret
+    for act in (
+        partial(kind.ready, "genai"),
+        partial(kind.put, "genai", 8, Secret("x")),
+        partial(kind.get, "genai", 7),
+        partial(kind.drop, "genai", 7),
+        partial(kind.point, "genai", 7),
+    ):
+        with pytest.raises(StoreFailed, match="does not say which credential") as refused:
+            act()
+        assert refused.value.hint.endswith("freeform tag must be keyman-name=genai")
+    assert world.secret == before
+    tags["keyman-name"] = "genai"
+    assert kind.get("genai", 7) == Secret("seven")
+
+
 def test_a_secret_without_a_mark_is_not_taken_over(world: World, kind: OciVault) -> None:
     kind.put("genai", 7, Secret("seven"))
     world.sandbox.secret("keyman-genai").tags.clear()

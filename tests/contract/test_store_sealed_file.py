@@ -3,13 +3,14 @@
 import base64
 import itertools
 import os
+import resource
 import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -330,6 +331,68 @@ def test_without_its_file_it_is_not_ready(tmp_path: Path) -> None:
             store.ready("genai")
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process takes a byte more, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_nobody_from_reading(path: Path, store: SealedFile) -> None:
+    store.put("genai", 1, Secret("sk-one"))
+    store.close()
+    with full_disk():
+        opened = SealedFile(path, KEY, HOUSE)
+        read = opened.get("genai", 1)
+        with pytest.raises(StoreFailed):
+            opened.ready("genai")
+        with pytest.raises(StoreFailed):
+            opened.put("genai", 2, Secret("sk-two"))
+    with closing(opened):
+        assert (read, opened.list()) == (Secret("sk-one"), [("genai", 1)])
+        opened.ready("genai")
+        opened.put("genai", 2, Secret("sk-two"))
+
+
+WRITES: dict[str, Callable[[SealedFile], object]] = {
+    "ready": lambda store: store.ready("genai"),
+    "put": lambda store: store.put("genai", 2, Secret("sk-two")),
+    "drop": lambda store: store.drop("genai", 1),
+    "admit": lambda store: store.admit(OTHER_KEY),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_could_only_be_read_when_it_was_opened_is_written_to_later(
+    store: SealedFile, write: Callable[[SealedFile], object]
+) -> None:
+    store.put("genai", 1, Secret("sk-one"))
+    store._db.execute("PRAGMA query_only = 1")  # it stays like that, as one from a bad day does
+    assert store.get("genai", 1) == Secret("sk-one")
+    write(store)
+    assert store._pragma("query_only") == 0
+    assert not store._db.in_transaction
+
+
+def test_another_file_in_its_place_is_not_written_to(path: Path, store: SealedFile) -> None:
+    """It has another master key: what is put would be sealed for nobody."""
+    beside = path.with_name("beside.db")
+    with closing(SealedFile(beside, KEY, HOUSE)):
+        pass
+    beside.replace(path)
+    for query_only in (0, 1):
+        store._db.execute(f"PRAGMA query_only = {query_only}")
+        with pytest.raises(StoreFailed, match="another file") as failed:
+            store.put("genai", 1, Secret("sk-one"))
+        assert "restart" in failed.value.hint
+    with closing(SealedFile(path, KEY, HOUSE)) as there:
+        assert there.list() == []
+
+
 def test_without_room_on_its_disk_it_is_not_ready(store: SealedFile) -> None:
     store.ready("genai")
     store.room = 2**62
@@ -428,3 +491,86 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(
             assert after.list() == [("churn", 1)]
             assert after.get("churn", 1) in (Secret(nth_value(taken)), Secret(nth_value(taken + 1)))
     assert undone, "no kill came in the middle of a put: this test showed nothing"
+
+
+# ------------------------------------------------------------------------------------- read back
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "DELETE FROM secrets WHERE name = new.name",
+        """UPDATE secrets SET data_key = old.data_key, sealed = old.sealed FROM secrets AS old
+           WHERE secrets.name = new.name AND old.name = 'other'""",
+    ],
+    ids=["lost", "exchanged"],
+)
+def test_what_does_not_come_back_was_not_put(path: Path, store: SealedFile, what: str) -> None:
+    """A shown-once secret counts as kept once it was read again, whatever the disk said."""
+    store.put("other", 1, Secret("sk-other"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"CREATE TRIGGER bad AFTER INSERT ON secrets BEGIN {what}; END")
+    with pytest.raises(StoreFailed, match=r"did not give back|damaged or tampered"):
+        store.put("genai", 1, Secret("sk-one"))
+
+
+# ------------------------------------------------------------------------------------ other keys
+
+
+def opened(path: Path, key: bytes) -> list[Secret | None]:
+    with closing(SealedFile(path, key, HOUSE)) as store:
+        return [store.get("genai", number) for number in (1, 2)]
+
+
+def test_an_admitted_key_opens_the_file_beside_the_first(path: Path, store: SealedFile) -> None:
+    store.put_all([("genai", n, Secret(f"sk-{n}"), f"key-{n}") for n in (1, 2)])
+    assert store.keys() == 1
+    store.admit(OTHER_KEY)
+    store.admit(OTHER_KEY)
+    assert store.keys() == 2
+    assert opened(path, KEY) == opened(path, OTHER_KEY) == [Secret("sk-1"), Secret("sk-2")]
+    with pytest.raises(StoreFailed, match="must have 32 bytes"):
+        store.admit(b"short")
+    assert store.keys() == 2
+
+
+def test_closed_to_others_it_opens_with_one_key_and_another_master_key(
+    path: Path, store: SealedFile
+) -> None:
+    store.put_all([("genai", n, Secret(f"sk-{n}"), f"key-{n}") for n in (1, 2)])
+    with closing(SealedFile(path, KEY, HOUSE)) as kept:  # who has the master key of before
+        store.close_to_others(OTHER_KEY)
+        assert store.keys() == 1
+        assert "another key" in refused(path)
+        assert opened(path, OTHER_KEY) == [Secret("sk-1"), Secret("sk-2")]
+        store.put("genai", 2, Secret("sk-later"))
+        assert opened(path, OTHER_KEY) == [Secret("sk-1"), Secret("sk-later")]
+        with pytest.raises(StoreFailed, match="damaged or tampered"):
+            kept.get("genai", 2)
+
+
+@pytest.mark.parametrize("key", [OTHER_KEY, b"short"])
+def test_where_it_cannot_be_closed_to_others_nothing_has_changed(
+    path: Path, store: SealedFile, key: bytes
+) -> None:
+    store.put("genai", 1, Secret("sk-1"))
+    store.put("other", 1, Secret("sk-other"))
+    if key == OTHER_KEY:
+        edit(path, "UPDATE secrets SET data_key = x'00' WHERE name = 'other'")
+    with pytest.raises(StoreFailed, match=r"damaged or tampered|must have 32 bytes") as failed:
+        store.close_to_others(key)
+    assert failed.value.hint
+    store.put("genai", 2, Secret("sk-2"))
+    assert store.keys() == 1
+    assert opened(path, KEY) == [Secret("sk-1"), Secret("sk-2")]
+
+
+def test_a_closed_store_is_closed(path: Path, store: SealedFile) -> None:
+    store.close()
+    with pytest.raises(StoreFailed, match="failed"):
+        store.get("genai", 1)
+
+
+def test_a_file_that_says_of_no_installation_is_another_s(path: Path, store: SealedFile) -> None:
+    edit(path, "DELETE FROM header")
+    assert "another installation" in refused(path)

@@ -231,10 +231,10 @@ def test_another_installation_s_secret_is_absent_and_stays(world: VaultWorld) ->
     assert ours.pointed("genai") is None
     for act in (lambda: ours.put("genai", 1, VALUE), lambda: ours.ready("genai")):
         failed = failure(act)
-        assert "another installation" in failed.message
+        assert "not of this installation" in failed.message
         assert "`prefix`" in failed.hint
     ours.put("genai", 2, VALUE)
-    assert "another installation" in failure(lambda: ours.point("genai", 2)).message
+    assert "not of this installation" in failure(lambda: ours.point("genai", 2)).message
     ours.point("genai", None)
     ours.drop("genai", 1)
     assert theirs.get("genai", 1) == OTHER

@@ -12,6 +12,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,11 +121,12 @@ def test_a_drop_and_a_pointer_without_an_answer_are_looked_at_too(
 ) -> None:
     store = world.store()
     store.put("genai", 1, VALUE)
+    store.put("genai", 2, OTHER)
     world.breaks(effect, "WriteSecret", count=1)
     store.point("genai", 1)
     assert world.direct("genai")["version"] == 1
     world.breaks("lost_after", "DeleteMetadata", count=1)
-    store.drop("genai", 1)
+    store.drop("genai", 2)
     world.breaks("lost_before", "DeleteMetadata", count=1)
     failure(lambda: store.point("genai", None))
     assert store.pointed("genai") == 1
@@ -287,6 +290,13 @@ def test_nobody_there_is_told(world: VaultWorld) -> None:
     assert "is it running" in failed.hint
 
 
+def test_a_port_that_speaks_no_tls_is_not_called_untrusted(world: VaultWorld) -> None:
+    store = world.store(address=world.url.replace("http://", "https://"))
+    failed = failure(lambda: store.put("genai", 1, VALUE))
+    assert "nothing that is TLS" in failed.message
+    assert "`address`" in failed.hint
+
+
 def test_a_certificate_counts_if_the_bundle_says_so(world: VaultWorld, tmp_path: Path) -> None:
     world.sandbox.stop()
     authority = Authority(tmp_path)
@@ -301,6 +311,31 @@ def test_a_certificate_counts_if_the_bundle_says_so(world: VaultWorld, tmp_path:
     missing = world.store(address=address, ca_bundle=tmp_path / "missing.pem")
     assert "`ca_bundle`" in failure(lambda: missing.get("genai", 1)).hint
     assert world.holds(VALUE)
+
+
+def test_what_is_wrong_with_a_certificate_is_told_apart(world: VaultWorld, tmp_path: Path) -> None:
+    world.sandbox.stop()
+    authority, junk = Authority(tmp_path), tmp_path / "junk.pem"
+    for name, hosts, ends in (
+        ("elsewhere", ("vault.example.com",), 1),
+        ("other-address", ("127.0.0.2",), 1),
+        ("ended", ("127.0.0.1",), -1),
+    ):
+        files = authority.issue(name, *hosts, ends=timedelta(days=ends))
+        world.sandbox.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        world.sandbox.tls.load_cert_chain(files.cert, files.key)
+        address = world.sandbox.start()
+        store = world.store(address=address, ca_bundle=authority.file)
+        failed = failure(partial(store.get, "genai", 1))
+        assert ("has ended" if name == "ended" else "for other names") in failed.message
+        assert ("clock" if name == "ended" else "let `address` name") in failed.hint
+        for content in ("junk", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+            junk.write_text(content)
+            store = world.store(address=address, ca_bundle=junk)
+            failed = failure(partial(store.get, "genai", 1))
+            assert "no certificate can be read in `ca_bundle`" in failed.message
+            assert "(PEM)" in failed.hint
+        world.sandbox.stop()
 
 
 def test_variables_of_the_environment_move_no_call(tmp_path: Path) -> None:
@@ -368,6 +403,16 @@ def test_what_a_token_may_not_do_is_known_before_a_secret_is_there(
     assert "may not update" in failed.message
     assert 'path "secret/data/keyman/*"' in failed.hint
     world.store(Auth("token", token=Secret(world.sandbox.root_token))).ready("genai")
+
+
+def test_who_could_put_and_never_destroy_is_not_ready(world: VaultWorld) -> None:
+    """What is revoked would stay readable, and only later would anybody hear of it."""
+    every = ["create", "read", "update"]
+    half = {"secret/data/keyman/*": every, "secret/metadata/keyman/*": ["create", "update", "list"]}
+    token = Auth("token", token=Secret(world.sandbox.token(half, name="half")))
+    failed = failure(lambda: world.store(token).ready("genai"))
+    assert "may not delete in metadata/" in failed.message
+    assert 'path "secret/metadata/keyman/*"' in failed.hint
 
 
 @pytest.mark.parametrize("status", [403, 404])

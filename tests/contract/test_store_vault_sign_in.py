@@ -62,13 +62,17 @@ def test_each_way_in_leads_in_once_for_many_calls(world: VaultWorld, way: Way) -
 
 
 @each_login
-def test_a_token_that_is_gone_is_replaced_in_the_middle(world: VaultWorld, way: Way) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_token_that_is_gone_is_replaced_in_the_middle(
+    world: VaultWorld, way: Way, told: bool
+) -> None:
+    world.sandbox.behaviour = VaultBehaviour(invalid_token_told=told)
     store = world.store(way(world))
-    store.put("genai", 1, VALUE)
-    world.sandbox.tokens.tokens.clear()
-    store.put("genai", 2, VALUE)
-    assert store.get("genai", 1) == VALUE
-    assert world.asked(*LOGINS) == 2
+    for logins in (1, 2, 3):
+        store.put("genai", logins, VALUE)
+        assert store.get("genai", 1) == VALUE
+        assert world.asked(*LOGINS) == logins
+        world.sandbox.tokens.tokens.clear()
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -147,6 +151,85 @@ def test_a_secret_id_that_serves_once_lasts_as_long_as_its_token_can(world: Vaul
     failed = failure(lambda: store.get("genai", 1))
     assert "sign in by approle" in failed.message
     assert "used up" in failed.hint
+
+
+NO_LOOK = """
+path "auth/token/renew-self"     { capabilities = ["update"] }
+path "sys/capabilities-self"     { capabilities = ["update"] }
+"""
+LOOKS = pytest.mark.parametrize("looks", [True, False])
+
+
+def may_look(world: VaultWorld, *, looks: bool) -> None:
+    """Whether tokens may look at themselves; where they may not, older releases tell least."""
+    if not looks:
+        world.sandbox.tokens.allow("default", NO_LOOK)
+    world.sandbox.behaviour = VaultBehaviour(invalid_token_told=looks)
+
+
+@LOOKS
+def test_the_policy_of_the_page_and_a_secret_id_that_serves_once_are_enough(
+    world: VaultWorld, looks: bool
+) -> None:
+    may_look(world, looks=looks)
+    store = world.store(approle(world, ttl=90.0, uses=1))
+    for number in (1, 2):
+        store.ready("genai")
+        store.put("genai", number, VALUE)
+        store.point("genai", number)
+        world.passes(61)
+    assert store.list() == [("genai", 1), ("genai", 2)]
+
+
+@LOOKS
+@pytest.mark.parametrize("uses", [0, 1])
+def test_a_line_that_is_missing_is_told_and_not_the_way_in(
+    world: VaultWorld, looks: bool, uses: int
+) -> None:
+    may_look(world, looks=looks)
+    store = world.store(approle(world, uses=uses))
+    world.sandbox.tokens.allow("approle", 'path "secret/data/keyman/*" { capabilities = ["read"] }')
+    failed = failure(lambda: store.put("genai", 1, VALUE))
+    assert "could not put 'genai'/1" in failed.message
+    assert 'path "secret/data/keyman/*" { capabilities = ["create"' in failed.hint
+
+
+@LOOKS
+@each_login
+def test_what_a_token_may_not_do_makes_no_new_ones(
+    world: VaultWorld, way: Way, looks: bool
+) -> None:
+    may_look(world, looks=looks)
+    store = world.store(way(world, ttl=90.0))
+    for _ in range(10):
+        store.ready("genai")  # `secret/config` is refused each time
+    logins = 1 if looks else 2  # where nobody can tell, another token is tried once a lease
+    assert world.asked(*LOGINS) == logins
+    world.passes(61)
+    for _ in range(10):
+        store.ready("genai")
+    assert world.asked(*LOGINS) == logins + (not looks)
+
+
+def test_a_sign_in_that_fails_in_doubt_is_not_tried_at_each_call(world: VaultWorld) -> None:
+    """Vault shuts out whoever fails to sign in again and again."""
+    may_look(world, looks=False)
+    store = world.store(approle(world, uses=1))
+    for _ in range(10):
+        store.ready("genai")
+    assert world.asked(*LOGINS) == 2
+
+
+def test_whether_it_is_the_token_that_was_refused_may_not_be_told(world: VaultWorld) -> None:
+    store = world.store(approle(world))
+    store.list()
+    world.breaks("status", "LookupSelf", status=500)
+    world.sandbox.tokens.allow("approle", {})
+    assert "add to the policy" in failure(store.list).hint
+    world.sandbox.faults.clear()
+    world.breaks("lost_before", "LookupSelf")
+    assert "add to the policy" in failure(store.list).hint
+    assert world.asked(*LOGINS) == 1
 
 
 @each_login

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -188,7 +188,9 @@ class World:
         body = {"model": "google/gemini-2.5-flash", "messages": [{"role": "user", "content": "?"}]}
         sent = {"authorization": f"Bearer {secret.reveal()}", **(headers or {})}
         url = f"{self.sandbox.url}{urlsplit(self.sandbox.base_url).path}/chat/completions"
-        status = httpx2.post(url, json=body, headers=sent, trust_env=False).status_code
+        # It speaks plain HTTP; reading what this machine trusts would take longer than the call.
+        post = partial(httpx2.post, trust_env=False, verify=False)
+        status = post(url, json=body, headers=sent).status_code
         assert status in (200, 401, 403)
         return bool(status == 200)
 

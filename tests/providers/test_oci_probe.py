@@ -244,3 +244,27 @@ def test_the_configured_model_is_the_one_paid_for() -> None:
         provider = oci.provider_with(verify=Verify("nobody.has-this-model"))
         assert provider.verify(secrets["key-one"]) is Verdict.SILENT
         assert oci.usual.verify(secrets["key-one"]) is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (Network(ca_bundle="/nowhere.pem"), "FileNotFoundError"),
+        (Network(proxy="socks9://127.0.0.1:1"), "the line can't be set up"),
+        (Network(), "nobody answers there"),
+    ],
+)
+def test_a_line_that_can_not_be_had_proves_nothing_and_says_why(network: Network, why: str) -> None:
+    probe = Probe("https://127.0.0.1:9/v1", MODEL, network, SetClock())
+    assert probe.verdict(Secret("sk-x")) is Verdict.SILENT
+    stranger = probe.to_a_stranger()
+    assert stranger.status is None
+    assert why in stranger.why
+
+
+@pytest.mark.parametrize(("first", "status"), [(True, 401), (False, 400)])
+def test_a_stranger_is_refused_where_inference_is(oci: World, first: bool, status: int) -> None:
+    oci.sandbox.behaviour = replace(oci.sandbox.behaviour, authenticate_first=first)
+    assert probe_of(oci).to_a_stranger().status == status
+    elsewhere = Probe(f"{oci.sandbox.url}/elsewhere", MODEL, Network(), SetClock())
+    assert elsewhere.to_a_stranger().status == 404

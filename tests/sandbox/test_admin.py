@@ -129,3 +129,16 @@ def test_the_sandbox_runs_as_a_process(tmp_path: Path, world_of: Callable[..., W
         finally:
             process.terminate()
         assert process.wait(5) == 0
+
+
+def test_a_profile_is_written_anew_and_others_stay(world: World, tmp_path: Path) -> None:
+    """A folder that was used before has no second [DEFAULT], which nobody could read."""
+    world.sandbox.make_profile(tmp_path)
+    world.sandbox.make_profile(tmp_path, "OTHER")
+    config = world.sandbox.make_profile(tmp_path)
+    text = config.read_text()
+    assert [text.count(f"[{name}]") for name in ("DEFAULT", "OTHER")] == [1, 1]
+    for name in ("DEFAULT", "OTHER"):
+        client = client_of(world.sandbox.url, None, oci.config.from_file(str(config), name))
+        assert client.list_api_keys(COMPARTMENT).status == 200
+        client.base_client.session.close()

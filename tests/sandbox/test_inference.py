@@ -23,8 +23,9 @@ def openai_client(world: World, secret: str, base: str | None = None) -> Iterato
 
 def say(client: openai.OpenAI, model: str = MODEL) -> str | None:
     messages = [{"role": "user", "content": "ping"}]
-    answer = client.chat.completions.create(model=model, messages=messages)  # type: ignore[arg-type]
-    return answer.choices[0].message.content
+    answer = client.chat.completions.create(model=model, messages=messages)
+    said: str | None = answer.choices[0].message.content
+    return said
 
 
 def test_a_good_secret_is_answered(world: World) -> None:

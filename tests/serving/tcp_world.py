@@ -27,6 +27,7 @@ from keyman.db.journal import Journal
 from keyman.register import Register
 from keyman.serving.api import Api
 from keyman.serving.server import Agent
+from tests.blank_journal import lay_down
 from tests.serving.world import START, World, read_all
 
 SELF = "the test"
@@ -148,7 +149,7 @@ def network(
 ) -> Iterator[Network]:
     with (
         tempfile.TemporaryDirectory() as home,
-        contextlib.closing(Journal.open(f"sqlite:///{home}/keyman.db")) as journal,
+        contextlib.closing(Journal.open(lay_down(Path(home, "keyman.db")))) as journal,
     ):
         here = Network(Path(home), journal, listen=Listen(host, 0, tls, hosts), **agent)
         here.serve("genai", 7, previous=6)

@@ -52,6 +52,13 @@ def test_a_name_that_is_narrowed_is_seen_by_those_named_and_by_owners() -> None:
         assert user.sees_all == (uid == 0)
 
 
+def test_who_is_named_wherever_names_are_narrowed_sees_all() -> None:
+    at = doors()
+    at.narrow({"genai": [1000, 1001], "closed": [1000]})
+    everything = {uid: user.sees_all for uid in (1000, 1001) if (user := at.user(uid))}
+    assert everything == {1000: True, 1001: False}
+
+
 def test_a_narrower_configuration_counts_before_it_is_taken_up_and_a_wider_one_after() -> None:
     at = doors()
     at.narrow({"genai": [1000, 1001], "vertex": [1000]})
@@ -264,3 +271,50 @@ def test_the_table_of_guesses_does_not_grow_without_end() -> None:
         guesses.wrong("the one that goes on", 0)
     assert guesses.wrong("the one that goes on", 0) == 60.0
     assert [guesses.wrong("one that comes late", 0) for _ in range(11)][-2:] == [0.0, 60.0]
+
+
+def test_a_stranger_who_leaves_makes_room_for_another_and_only_for_one() -> None:
+    crowd = Crowd(Room(in_all=9, of_a_peer=2, strangers=1))
+    first = crowd.enter("a")
+    assert first
+    assert crowd.enter("a") is None
+    first.leave()
+    second = crowd.enter("a")
+    assert second
+    second.known()
+    third = crowd.enter("a")
+    assert third
+    third.leave()
+    third.leave()
+    fourth = crowd.enter("a")
+    assert fourth
+    fourth.known()
+    assert crowd.enter("a") is None  # the second is still there
+    assert (crowd.count, dict(crowd.peers), dict(crowd.strangers)) == (2, {"a": 2}, {})
+
+
+def test_who_guessed_lately_is_remembered_longest() -> None:
+    guesses = Guesses(allowed=1, within=60.0, remembered=2)
+    assert [guesses.wrong(peer, 0.0) for peer in ("a", "b", "a")] == [0.0, 0.0, 60.0]
+    assert guesses.wrong("c", 1.0) == 0.0  # and the one who was silent longest is forgotten
+    assert guesses.wrong("a", 2.0) == 58.0
+    assert guesses.wrong("b", 3.0) == 0.0
+
+
+def test_each_refusal_says_what_to_do() -> None:
+    direct = "ask the agent directly, from the program that needs the secret"
+    for headers, hint in (
+        ([HOST, (b"origin", b"null")], direct),
+        ([HOST, (b"via", b"1.1 proxy")], direct),
+        ([(b"host", b"rebound.example")], "see agent.hosts"),
+    ):
+        wrong = misled(headers, HOSTS)
+        assert wrong
+        assert wrong.hint == hint
+
+
+def test_an_address_names_us_as_it_is_written_in_an_address_line() -> None:
+    assert b"127.0.0.1:8425" in hosts([], "127.0.0.1", 8425, usual=80)
+    assert hosts(["k.example:99"], "::1", 80, usual=80) == frozenset(
+        (b"[::1]:80", b"[::1]", b"localhost:80", b"localhost", b"k.example:99")
+    )

@@ -119,6 +119,28 @@ def test_lookups_have_the_last_word_on_that(counted: World) -> None:
     assert of(found, "keyman_credential_version", credential="genai") is None
 
 
+def test_messages_to_people_by_what_became_of_them(counted: World) -> None:
+    meter = meter_of(counted)
+    meter.targets(["pager", "mail"])
+    for target, done in (("pager", True), ("pager", False), ("mail", False), ("mail", True)):
+        meter.told(target, done=done)
+    meter.told("gone", done=False)
+    found = scraped(counted)
+    assert of(found, "keyman_notify_failing", target="pager") == 1
+    assert of(found, "keyman_notify_failing", target="mail") == 0
+    assert of(found, "keyman_notifications_total", target="pager", outcome="sent") == 1
+    assert of(found, "keyman_notifications_total", target="mail", outcome="failed") == 1
+    assert of(found, "keyman_notify_failing", target="gone") is None
+    meter.targets(["mail"])
+    assert of(scraped(counted), "keyman_notify_failing", target="pager") is None
+
+
+def test_turns_that_came_to_no_end(counted: World) -> None:
+    assert of(scraped(counted), "keyman_turns_failed_total") == 0
+    meter_of(counted).turn_failed()
+    assert of(scraped(counted), "keyman_turns_failed_total") == 1
+
+
 def test_rotations_by_how_they_ended(counted: World) -> None:
     told = ("promoted", "retired", "given-up", "promoted", "failing")
     meter_of(counted).heard([News(START, "genai", what) for what in told])
@@ -220,11 +242,12 @@ def test_each_family_says_once_what_it_is(counted: World) -> None:
     meter = meter_of(counted)
     meter.turned(START)
     meter.heard([News(START, "genai", "promoted")])
+    meter.targets(["pager"])
     with meter.asking("oci-genai", "observe", SystemClock().monotonic):
         pass
     counted.expire_in("genai", 8, timedelta(hours=1))
     families = list(text_string_to_metric_families(counted.ask("GET", "/metrics")[2]))
-    assert len({family.name for family in families}) == len(families) == 11
+    assert len({family.name for family in families}) == len(families) == 14
     for family in families:
         assert family.documentation.endswith(".")
         names = {sample.name for sample in family.samples}

