@@ -15,6 +15,10 @@ ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo 
 export UV_CACHE_DIR ?= $(CURDIR)/.tools/cache
 endif
 
+# Thousands of processes start in a run of the tests: where compiled modules may not be kept, each
+# compiles all that it imports. They lie in __pycache__, in this folder.
+unexport PYTHONDONTWRITEBYTECODE
+
 # uv trusts a list of its own; where this machine has one, the machine's is meant.
 ifneq ($(wildcard /etc/ssl/certs/* /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS ?= 1
@@ -23,11 +27,11 @@ endif
 # The test set contains the daemon's, so a .venv that has it is good for `run` as well.
 RUN_SET := $(if $(wildcard .venv/bin/pytest),test,daemon)
 
-.PHONY: help install run test check sim bench lock clean
+.PHONY: help install run test check sim bench lock sbom mutation proof proof-long clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 install: .venv/.test  ## make .venv with everything for working on keyman
 	@echo "ready: .venv"
@@ -59,8 +63,35 @@ COMPILE = env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS
 lock: | $(UV)  ## write requirements/*.lock from pyproject.toml (ARGS=--upgrade)
 	$(COMPILE) --group tools -o requirements/tools.lock
 	$(COMPILE) --extra daemon --group build pyproject.toml -o requirements/daemon.lock
-	$(COMPILE) --extra daemon --extra vault --extra aws --group test -c requirements/daemon.lock pyproject.toml -o requirements/test.lock
+	$(COMPILE) --extra daemon --extra vault --extra aws --extra notify --group test -c requirements/daemon.lock pyproject.toml -o requirements/test.lock
+	$(COMPILE) --group sbom -o requirements/sbom.lock
+	$(COMPILE) --group proof -o requirements/proof.lock
 	@! grep -n '://' requirements/*.lock
+
+# What keyman[daemon] brings to a machine is described from an environment with just that in it.
+sbom: | $(UV)  ## dist/keyman.cdx.json: what keyman[daemon] consists of, with licences (CycloneDX)
+	$(UV) venv --quiet --allow-existing .tools/shipped
+	$(UV) pip sync --quiet --python .tools/shipped --require-hashes requirements/daemon.lock
+	$(UV) venv --quiet --allow-existing .tools/sbom
+	$(UV) pip sync --quiet --python .tools/sbom --require-hashes requirements/sbom.lock
+	mkdir -p dist
+	.tools/sbom/bin/cyclonedx-py environment .tools/shipped --pyproject pyproject.toml \
+	  --output-reproducible --output-file dist/keyman.cdx.json
+
+proof: .venv/.test .tools/proof/.done  ## every promise under faults, load and attack, within an hour; a table at the end
+	.venv/bin/python -m tests.proof $(ARGS)
+
+proof-long: .venv/.test .tools/proof/.done  ## the same, and what takes longer
+	.venv/bin/python -m tests.proof --long $(ARGS)
+
+mutation: .venv/.test  ## small mistakes in what decides, keeps and guards: does a test see each?
+	.venv/bin/python -m tests.mutation $(ARGS)
+
+# A judge of its own, with packages of its own, that the tests need not have.
+.tools/proof/.done: requirements/proof.lock | $(UV)
+	$(UV) venv --quiet --allow-existing .tools/proof
+	$(UV) pip sync --quiet --python .tools/proof --require-hashes requirements/proof.lock
+	@touch $@
 
 clean:  ## remove what make and the tools have made
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
