@@ -14,8 +14,10 @@ from benchmarks import (
     daemon_weight,
     lookups,
     rotation_cost,
+    status,
     store_copy,
     ten_thousand_tokens,
+    vaults,
 )
 
 ALL = {
@@ -25,8 +27,12 @@ ALL = {
     "daemon_weight": daemon_weight.figures,
     "command_get": command_get.figures,
     "store_copy": store_copy.figures,
+    "status": status.figures,
 }
-EVERY = ALL | {"ten_thousand_tokens": ten_thousand_tokens.figures}
+EVERY = ALL | {
+    "ten_thousand_tokens": ten_thousand_tokens.figures,
+    "vaults": vaults.figures,
+}
 
 
 def main() -> int:

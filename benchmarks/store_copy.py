@@ -30,7 +30,7 @@ SECONDS = 10.0
 def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(dir=os.environ.get("KEYMAN_BENCH_DIR")) as folder:
         settings = _settings(Path(folder))
-        _fill(settings)
+        fill(settings)
         with alone(settings) as house:
             began = time.monotonic()
             done = copy(house, "second")
@@ -60,7 +60,7 @@ def _settings(home: Path) -> Settings:
     return Settings(home, None, address, stores, AgentSettings(home / "agent.sock"))
 
 
-def _fill(settings: Settings) -> None:
+def fill(settings: Settings) -> None:
     """A journal and a store with as many secrets as usual ones are long."""
     now = SystemClock().now()
     journal = Journal.open(settings.database)
