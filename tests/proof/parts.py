@@ -29,7 +29,7 @@ PARTS = (
     Part(
         "sim",
         "the real core and rotator on virtual time: histories enumerated, lives drawn",
-        ("tests.sim", "--histories", "30000", "--years", "10000"),
+        ("tests.sim", "--histories", "30000", "--years", "4000"),
         ("--histories", "220000", "--years", "100000"),
     ),
     Part("states", "every state that next_step can meet", ("tests.every_state",), ("--deep",)),
@@ -45,7 +45,7 @@ PARTS = (
     Part(
         "kills",
         "kill -9 of the real daemon in random instants, every kind",
-        ("tests.power_cut", "--kind", "all", "--kills", "60"),
+        ("tests.power_cut", "--kind", "all", "--kills", "40"),
         ("--kills", "1000"),
     ),
     Part(
