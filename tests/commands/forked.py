@@ -154,14 +154,16 @@ def _address() -> str:
 # In the interpreter at hand.
 
 
-def _imported() -> None:
+def modules() -> list[str]:
     """All of keyman, but no program of it; and what it imports when it is first needed."""
     import keyman
 
-    found = pkgutil.walk_packages(keyman.__path__, "keyman.")
-    for name in [module.name for module in found if not module.name.endswith("__main__")]:
-        importlib.import_module(name)
-    for name in PACKAGES:
+    found = (module.name for module in pkgutil.walk_packages(keyman.__path__, "keyman."))
+    return [*(name for name in found if not name.endswith("__main__")), *PACKAGES]
+
+
+def _imported() -> None:
+    for name in modules():
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from tests.commands.forked import modules
 from tests.commands.world import Home
 
 CHANGES = frozenset(
@@ -25,16 +26,7 @@ CHANGES = frozenset(
 MOST = 2_000  # more than any command here makes
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        "alembic.command",
-        "keyman.cli.main",
-        "keyman.cli.restore",
-        "keyman.cli.store",
-        "keyman.housekeeping.rekeying",
-        "tests.commands.killed",
-    ]
-)
+PROCESSES.set_forkserver_preload([*modules(), "tests.commands.killed"])
 
 
 def each_instant(place: Home, *words: str, step: int = 1) -> Iterator[int]:
