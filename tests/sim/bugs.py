@@ -128,6 +128,7 @@ BUGS = (
                 "with_version(earlier.number, stage=Stage.REVOKED)",
             ),
         ),
+        since=20,
     ),
     Bug(
         "no backoff",
@@ -142,12 +143,14 @@ BUGS = (
             (SITUATION, UNFENCED, "        if True:\n"),
         ),
         setup="unmatched",
+        since=12,
     ),
     Bug(
         "changes go out without if-match",
         "I1/I2",
         ((PERFORMER, "    return key.etag if key else None\n", "    return None\n"),),
         setup="stubborn",
+        since=44,
     ),
     Bug(
         "a stale holder goes on",
@@ -168,6 +171,7 @@ BUGS = (
                 "        after = replace(after, revision=latest)\n" + SAVE,
             ),
         ),
+        since=11,
     ),
     Bug(
         "a leak is not marked under the number that carries it on",
@@ -185,12 +189,14 @@ BUGS = (
             ),
         ),
         begin="retire#1:roll-back",
+        since=60,
     ),
     Bug(
         "late calls are ignored",
         "I1/I2",
         ((SITUATION, UNFENCED, "        if True:\n"),),
         setup="unmatched",
+        since=16,
     ),
     Bug(
         "a call without an answer is forgotten with its record",
@@ -210,6 +216,7 @@ BUGS = (
             ),
         ),
         setup="bare",
+        since=40,
     ),
     Bug(
         "the leaked current is revoked before its replacement is there",
@@ -252,6 +259,7 @@ BUGS = (
                 "            return _owned(s, v.place, Activate(v.place))\n" + OBEY,
             ),
         ),
+        since=25,
     ),
     Bug(
         "what is dead is not asked about while another installation drives the key",
@@ -277,6 +285,7 @@ BUGS = (
         "I1/I10",
         ((ROTATION, "    return Examine(v) if s.suspected(v) else None\n", "    return None\n"),),
         setup="first",
+        since=14,
     ),
     Bug(
         "nobody looks what the console did",
@@ -300,6 +309,7 @@ BUGS = (
                 "            return transitions.retired(c, step.place, step.version, now)\n",
             ),
         ),
+        since=36,
     ),
     Bug(
         "a second wish beside the first",
@@ -333,6 +343,7 @@ BUGS = (
                 "        if not s.c.in_place(v):\n",
             ),
         ),
+        since=30,
     ),
     Bug(
         "dead is handed out until it expires",
@@ -382,6 +393,7 @@ BUGS = (
         ),
         setup="blind",
         begin="save#22:new-key",
+        since=72,
     ),
     Bug(
         "the provider is asked for what nobody can keep",

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
-from tests.sim.runs import Ran, placed, singles, with_one_more
+from tests.sim.every import extensions
+from tests.sim.runs import Ran, placed, run
 from tests.sim.world import Machine
 
 FRESH = (
@@ -47,6 +49,7 @@ class Bug:
     changes: tuple[Change, ...]
     setup: str = "plain"  #: where it is looked for
     begin: str = ""  #: what has gone wrong already, where it takes two
+    since: int = 0  #: the moment from which on it is looked for; shortly before it shows
 
 
 def real() -> Machine:
@@ -103,11 +106,19 @@ def _module(prefix: str, name: str, text: str) -> ModuleType:
 
 def hunt(bug: Bug, *, limit: int = 6000) -> tuple[int, Ran | None]:
     """Enumerate histories with the bug in the machine: how many it took, and the one it broke."""
-    machine = planted(bug)
-    begin = placed(machine, bug.setup, bug.begin)
-    histories = with_one_more(machine, bug.setup, begin) if begin else singles(machine, bug.setup)
     number = 0
-    for number, ran in enumerate(islice(histories, limit), start=1):
+    for number, ran in enumerate(islice(_histories(bug), limit), start=1):
         if ran.broken and bug.breaks in ran.broken.split(":")[0]:
             return number, ran
     return number, None
+
+
+def _histories(bug: Bug) -> Iterator[Ran]:
+    """In which one thing (more) goes wrong."""
+    machine = planted(bug)
+    begin = placed(machine, bug.setup, bug.begin)
+    begun = run(machine, bug.setup, begin)
+    yield begun
+    for plan in extensions(begin, begun.menus):
+        if plan[-1].moment >= bug.since:
+            yield run(machine, bug.setup, plan, leaf=True)
