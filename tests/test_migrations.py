@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import shutil
@@ -22,10 +21,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, insert
 
 from keyman.db import meta, migrate, sqlite, tables
+from tests.children import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["keyman.db.migrate", "alembic.command", "pytest"])
 
 # The next schema, as a later keyman may bring it: a table that others refer to is rebuilt.
 NEXT = """

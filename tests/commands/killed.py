@@ -1,19 +1,18 @@
 """Commands that end without warning in the middle of their work, as at a power cut.
 
 A process counts its own calls of whatever changes a file or a database, and kills itself before the
-n-th. It comes from a server that has everything imported, so that hundreds are affordable.
+n-th.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tests.commands.forked import modules
+from tests.children import PROCESSES
 from tests.commands.world import Home
 
 CHANGES = frozenset(
@@ -24,9 +23,6 @@ CHANGES = frozenset(
     }
 )
 MOST = 2_000  # more than any command here makes
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([*modules(), "tests.commands.killed"])
 
 
 def each_instant(place: Home, *words: str, step: int = 1) -> Iterator[int]:

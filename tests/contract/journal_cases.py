@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import typing
 from collections.abc import Callable
 from contextlib import closing
@@ -27,13 +26,12 @@ from keyman.core.model import (
 )
 from keyman.db import sqlite
 from keyman.db.journal import Journal, Lease
+from tests.children import PROCESSES
 
 SPEC = Spec("genai", "oci-genai")
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 CANARY = "sk-canary-5d1e0c7b"
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["keyman.db.journal", "pytest"])
 
 
 def version(number: int = 1, **changes: Any) -> Version:

@@ -1,12 +1,10 @@
 """Processes that die at their n-th call to a vault, before it has its effect or right after.
 
-They come from a server that has everything imported, so that hundreds are affordable. At a vault it
-is the gate that kills, and the process knows nothing of what awaits it.
+At a vault it is the gate that kills, and the process knows nothing of what awaits it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tests.children import PROCESSES
 from tests.vaults.gate import LOST, Gate
 
 ENDS_WITHIN = 60.0  # seconds
@@ -21,38 +20,6 @@ LOOKS = ("Capabilities", "Describe", "Get", "List", "Lookup", "Read")  # how vau
 METHODS = frozenset({"ready", "put", "get", "drop", "list", "put_all", "drop_all"})
 CHANGING = frozenset({"put", "drop", "put_all", "drop_all"})
 STORES = "/keyman/stores/"
-
-# There is one such server in a process, whoever asks: what tests.commands.killed wants is among
-# these.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        "alembic.command",
-        "boto3",
-        "botocore.client",
-        "h11",
-        "httpcore2",
-        "hvac",
-        "oci.secrets",
-        "oci.vault",
-        "truststore",
-        "keyman.app",
-        "keyman.cli.daemon",
-        "keyman.cli.main",
-        "keyman.cli.restore",
-        "keyman.cli.rotate",
-        "keyman.cli.store",
-        "keyman.housekeeping.rekeying",
-        "keyman.once",
-        "keyman.providers.openai",
-        "keyman.stores.aws_secrets_manager",
-        "keyman.stores.hashicorp_vault",
-        "keyman.stores.oci_vault",
-        "keyman.stores.sealed_file",
-        "tests.commands.killed",
-        "tests.store_calls.killing",
-    ]
-)
 
 
 class Executioner:
