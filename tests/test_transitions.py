@@ -144,9 +144,32 @@ def test_when_a_key_of_its_own_ends_is_taken_from_what_is_shown() -> None:
     assert slotted.current == CURRENT  # there it is another secret's
 
 
-def test_a_claim_is_progress_and_everything_is_looked_at_again() -> None:
-    c = hurt(CURRENT, claimed=0, fenced=False)
+def test_after_a_claim_everything_is_looked_at_again() -> None:
+    c = hurt(CURRENT, failed_step="claim", claimed=0, fenced=False)
     assert t.claimed(c, 7, NOW, fenced=True) == well(c, claimed=7, fenced=True, doubt_at=NOW)
+
+
+def test_a_claim_is_no_progress_of_what_gets_no_answer() -> None:
+    """Else a provider that never answers would be asked again without a rest, for ever."""
+    c = hurt(CURRENT, pending(2), failed_step="issue", claimed=0)
+    assert t.claimed(c, 7, NOW, fenced=True) == replace(c, claimed=7, fenced=True, doubt_at=NOW)
+
+
+@pytest.mark.parametrize(
+    "underway",
+    [
+        credential(CURRENT, pending(2)),
+        credential(CURRENT, silence="two"),
+        credential(CURRENT, orders=(order(OrderKind.ROTATE),)),
+        credential(OLD, NEWER),
+        credential(LEAKED, NEWER),
+    ],
+    ids=["a version", "a slot to silence", "a wish", "an overlap", "a leak"],
+)
+def test_nor_is_one_that_failed_itself_before(underway: Credential) -> None:
+    c = replace(underway, **HURT | {"failed_step": "claim", "claimed": 0})
+    expected = replace(c, claimed=7, fenced=True, doubt_at=NOW, failed_step=None, retry_at=None)
+    assert t.claimed(c, 7, NOW, fenced=True) == expected
 
 
 # A rotation.
@@ -481,9 +504,10 @@ def test_a_secret_is_revoked_under_every_number_it_had() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "over"), [("retire", True), ("revoke", True), ("issue", False), ("observe", False)]
+    ("step", "over"),
+    [("retire", True), ("revoke", True), (None, True), ("issue", False), ("observe", False)],
 )
-def test_what_is_seen_to_be_so_failed_no_longer(step: str, over: bool) -> None:
+def test_what_is_seen_to_be_so_failed_no_longer(step: str | None, over: bool) -> None:
     c = hurt(OLD, NEWER, failed_step=step)
     after = well(c) if over else c
     off = Accept(OLD, Stage.RETIRED, "")

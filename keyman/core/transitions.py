@@ -31,11 +31,8 @@ OWNERS = 2**16
 
 def observed_now(c: Credential, o: Observed) -> Credential:
     """The provider was asked. If its tags know a later owner than we do, our journal is old."""
-    c = replace(c, doubt_at=None)
-    if c.failed_step == "observe":
-        # Looking is no progress of what else is under way: that goes on counting its failures.
-        waited_for = c.open_version or any(v.compromised and not v.revoked_at for v in c.versions)
-        c = replace(c, failed_step=None, retry_at=None) if waited_for else _progressed(c)
+    waited_for = c.open_version is not None or _leaks(c)
+    c = _prepared(replace(c, doubt_at=None), "observe", waited_for=waited_for)
     c = c if c.spec.slots else _ends_as_shown(c, o)
     ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
     latest = max(ours, default=0)
@@ -56,7 +53,9 @@ def _ends_as_shown(c: Credential, o: Observed) -> Credential:
 
 
 def claimed(c: Credential, epoch: int, now: datetime, *, fenced: bool) -> Credential:
-    return replace(_progressed(c), claimed=epoch, fenced=fenced, doubt_at=now)
+    """Our mark is on the key."""
+    c = _prepared(c, "claim", waited_for=_underway(c))
+    return replace(c, claimed=epoch, fenced=fenced, doubt_at=now)
 
 
 def requested(
@@ -316,7 +315,7 @@ def revoked(c: Credential, v: Version, now: datetime) -> Credential:
 
 def accepted(c: Credential, step: Accept, now: datetime) -> Credential:
     """What was tried without an answer, and is seen to be so, failed no longer."""
-    c = _progressed(c) if c.failed_step in ("retire", "revoke") else c
+    c = _progressed(c) if c.failed_step in ("retire", "revoke", None) else c
     if step.stage is Stage.RETIRED:
         return c.with_version(step.version.number, stage=Stage.RETIRED, retired_at=now)
     gone_at = step.version.revoked_at or now
@@ -388,14 +387,29 @@ def taken_over(c: Credential, driver: int, owner: str, now: datetime, *, clean: 
     epoch = (c.epoch // OWNERS + 1) * OWNERS + int(fraction(owner) * OWNERS)
     c = replace(c, driver=driver, epoch=epoch, claimed=0, fenced=False, doubt_at=now)
     c = _progressed(c) if c.failed_step == "read" else c
-    underway = c.open_version is not None or c.silence is not None or bool(c.orders)
-    underway = underway or any(v.stage is Stage.PREVIOUS for v in c.versions)
-    underway = underway or any(v.compromised and v.revoked_at is None for v in c.versions)
-    return c if clean or not underway else replace(c, unanswered_at=now)
+    return c if clean or not _underway(c) else replace(c, unanswered_at=now)
 
 
 def _put(c: Credential, v: Version) -> Credential:
     return replace(c, versions=tuple(v if w.number == v.number else w for w in c.versions))
+
+
+def _prepared(c: Credential, step: str, *, waited_for: bool) -> Credential:
+    """A step before others succeeded. That is no progress of what waited for it: that goes on
+    counting its failures, since the step comes again whenever it gets no answer.
+    """
+    if c.failed_step != step:
+        return c
+    return replace(c, failed_step=None, retry_at=None) if waited_for else _progressed(c)
+
+
+def _leaks(c: Credential) -> bool:
+    return any(v.compromised and v.revoked_at is None for v in c.versions)
+
+
+def _underway(c: Credential) -> bool:
+    old = any(v.stage is Stage.PREVIOUS for v in c.versions)
+    return bool(c.open_version or c.silence or c.orders) or old or _leaks(c)
 
 
 def _progressed(c: Credential) -> Credential:

@@ -6,7 +6,7 @@ Replays: python -m tests.sim --replay "SETUP PLAN"
 from __future__ import annotations
 
 import random
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -84,6 +84,21 @@ def test_nor_in_a_store_that_keyman_has(kind: str) -> None:
 def test_histories_that_once_broke_something(history: str) -> None:
     name, _, plan = history.partition(" ")
     assert_holds(runs.run(REAL, name, runs.placed(REAL, name, plan), leaf=True))
+
+
+@pytest.mark.parametrize("name", ["plain", "unmatched", "lagging"])
+@pytest.mark.parametrize("step", ["issue", "retire"])
+def test_who_never_answers_is_asked_ever_more_seldom(name: str, step: str) -> None:
+    """Also where each try is preceded by a new mark and a look, which are answered."""
+    plan = " ".join(f"{step}#{nth}:lost" for nth in range(1, 6))
+    ran = runs.run(REAL, name, runs.placed(REAL, name, plan), leaf=True)
+    assert_holds(ran)
+    asked = [line.split()[0] for line in ran.trace if f" {step} ***" in line]
+    hours = [[float(part) for part in at.split(":")] for at in asked]
+    seconds = [h * 3600 + m * 60 + s for h, m, s in hours]
+    rests = [later - earlier for earlier, later in pairwise(seconds)]
+    assert len(rests) == 4
+    assert all(later > earlier for earlier, later in pairwise(rests)), rests
 
 
 @pytest.mark.parametrize("name", ["plain", "unmatched"])
