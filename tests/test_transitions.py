@@ -121,7 +121,7 @@ def test_the_latest_of_several_epochs_counts_and_no_stranger_s() -> None:
     two = Observed(at(0), (low, replace(high, handle="more"), strange))
     assert t.observed_now(c, two).epoch == 8
     assert t.observed_now(c, Observed(at(0), (strange,))) == c
-    assert t.observed_now(credential(CURRENT, epoch=0, claimed=5), Observed(at(0), ())).epoch == 0
+    assert t.observed_now(credential(CURRENT, epoch=0, claimed=0), Observed(at(0), ())).epoch == 0
 
 
 def test_when_a_key_of_its_own_ends_is_taken_from_what_is_shown() -> None:

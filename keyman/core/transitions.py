@@ -38,7 +38,7 @@ def observed_now(c: Credential, o: Observed) -> Credential:
     latest = max(ours, default=0)
     if latest <= c.epoch or c.claimed:
         return c  # claimed by us in this life and by another one since: it drives, and we don't
-    c = replace(c, epoch=latest + 1, claimed=0, fenced=False, unanswered_at=o.at)
+    c = replace(c, epoch=latest + 1, fenced=False, unanswered_at=o.at)
     return reported(c, c.current.number, o.at) if c.current else c
 
 
