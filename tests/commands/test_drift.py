@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -72,23 +73,20 @@ def told(app: App, what: str = "drift") -> Told:
 
 
 HOLDS_ANOTHER = "its slot holds another secret"
+DONE_TO_A_SLOT: list[tuple[Callable[[Any, str], object], str, str]] = [
+    (lambda c, key: c.renew(key, "key-one"), HOLDS_ANOTHER, "ACTIVE"),
+    (lambda c, key: c.set_state(key, "key-one", "INACTIVE"), "its slot is INACTIVE", "INACTIVE"),
+    (lambda c, key: c.set_state(key, "key-one", "REVOKED"), "its slot is REVOKED", "REVOKED"),
+]
 
 
 @pytest.mark.parametrize(
     ("change", "what", "after"),
-    [
-        (lambda c, key: c.renew(key, "key-one"), HOLDS_ANOTHER, "ACTIVE"),
-        (
-            lambda c, key: c.set_state(key, "key-one", "INACTIVE"),
-            "its slot is INACTIVE",
-            "INACTIVE",
-        ),
-        (lambda c, key: c.set_state(key, "key-one", "REVOKED"), "its slot is REVOKED", "REVOKED"),
-    ],
+    DONE_TO_A_SLOT,
     ids=["renewed", "switched off", "revoked"],
 )
 def test_what_is_done_to_the_current_slot(
-    change: Callable[[object, str], object], what: str, after: str
+    change: Callable[[Any, str], object], what: str, after: str
 ) -> None:
     """Its secret is replaced at once; the slot stays as the person left it."""
     sandbox = OciGenaiSandbox()
@@ -129,19 +127,11 @@ def test_another_expiry_is_noticed_where_all_masks_look_alike() -> None:
 
 @pytest.mark.parametrize(
     ("change", "what", "state"),
-    [
-        (lambda c, key: c.renew(key, "key-one"), HOLDS_ANOTHER, "ACTIVE"),
-        (
-            lambda c, key: c.set_state(key, "key-one", "INACTIVE"),
-            "its slot is INACTIVE",
-            "INACTIVE",
-        ),
-        (lambda c, key: c.set_state(key, "key-one", "REVOKED"), "its slot is REVOKED", "REVOKED"),
-    ],
+    DONE_TO_A_SLOT,
     ids=["renewed", "switched off", "revoked"],
 )
 def test_what_is_done_to_a_previous_slot(
-    change: Callable[[object, str], object], what: str, state: str
+    change: Callable[[Any, str], object], what: str, state: str
 ) -> None:
     """Nothing is replaced for it and nothing switched on again: no lookup depends on it."""
     sandbox = OciGenaiSandbox()

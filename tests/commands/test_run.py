@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,9 @@ def running(place: Home, *words: str, **how: Any) -> Iterator[subprocess.Popen[s
             until(lambda: told(place) or process.poll() is not None)
             yield process
         finally:
+            process.terminate()  # which ends its command as well
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GENEROUS)
             process.kill()
 
 
