@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import sub
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -335,6 +336,38 @@ def test_a_name_that_left_while_the_daemon_was_away_is_told_to_its_holders(
     serving.withdraw("vertex")
     with pytest.raises(keyman.NotFound):
         keyman.get("vertex")
+
+
+@contextmanager
+def when_called(function: Callable[..., Any], meanwhile: Callable[[], None]) -> Iterator[None]:
+    """Have that happen as the function is entered for the first time."""
+    todo = [meanwhile]
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is function.__code__ and todo:
+            todo.pop()()
+
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+    assert not todo
+
+
+def test_who_begins_to_serve_while_nobody_answered_is_asked(serving: AgentProcess) -> None:
+    """It promoted something between the refused connection and the look at what is held."""
+
+    def begin_to_serve() -> None:
+        serving.start(("genai", 7))
+        serving.serve("genai", 8, previous=7)
+
+    keyman.get("genai")
+    serving.kill()
+    with writer(serving.page) as words:
+        words[BEAT] = 0
+    with when_called(held.instead, begin_to_serve):
+        assert keyman.get("genai") == secret_of("genai", 8)
 
 
 def test_it_is_used_until_it_expires_and_not_longer(serving: AgentProcess) -> None:

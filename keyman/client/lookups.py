@@ -135,9 +135,12 @@ def _asked(name: str) -> Held:
     except errors.UsageError:  # it is not the agent's fault
         raise
     except errors.Error as error:
-        if held is not None and would_do and held.outdated():
-            return _asked(name)  # somebody has begun to serve since nobody was there
-        held = instead(name, by, error)
+        try:
+            held = instead(name, by, error)
+        except errors.NoUsableSecret:
+            if would_do:
+                return _asked(name)  # somebody has begun to serve since nobody was there
+            raise
         if isinstance(error, Silent):
             _hung[by] = (monotonic() + HUNG_FOR, held.words[BEAT])
         return held

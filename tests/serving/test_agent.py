@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,31 @@ def test_stop_ends_everything_within_two_seconds(world: World) -> None:
     idle.close()
     assert not world.path.exists()
     assert not world.agent.alive
+
+
+def test_who_comes_in_as_it_stops_is_hung_up_on(world: World) -> None:
+    """Nobody's connection is left behind: the loop could not be closed, and says so."""
+
+    def come_in() -> None:
+        while not done.is_set():
+            with socket.socket(socket.AF_UNIX) as one, suppress(OSError):
+                one.settimeout(20)
+                one.connect(str(world.path))
+                coming.release()
+                assert one.recv(10) == b""
+
+    for _ in range(20):
+        done, coming = threading.Event(), threading.Semaphore(0)
+        crowd = [threading.Thread(target=come_in) for _ in range(20)]
+        for one in crowd:
+            one.start()
+        coming.acquire()
+        world.agent.stop()
+        done.set()
+        for one in crowd:
+            one.join(20)
+        assert not world.agent.alive
+        world.start()
 
 
 def test_stop_does_not_wait_for_a_desk_that_hangs(world: World) -> None:
