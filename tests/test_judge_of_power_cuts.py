@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.power_cut.evidence import Evidence, Handed
+from tests.power_cut.evidence import Evidence, Handed, Nothing, Put
+from tests.power_cut.static_case import StaticJudge
 from tests.power_cut.verdict import PUBLISHED_WITHIN, Judge
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,6 +27,10 @@ def handed(version: int, secret: str, at: float) -> Handed:
     )
 
 
+def never(*_: datetime) -> bool:
+    return False
+
+
 def judge(*answers: Handed) -> Judge:
     return Judge(Evidence(handed=list(answers)), (), overlap=OVERLAP)
 
@@ -42,3 +47,14 @@ def test_what_a_rollback_brings_back_was_free_to_end_in_between() -> None:
     assert until is not None
     assert until < after(10)
     assert verdict.promised_until("a", after(21)) == after(20) + OVERLAP - PUBLISHED_WITHIN
+
+
+def test_what_was_put_may_end_before_anybody_was_given_it() -> None:
+    evidence = Evidence(
+        handed=[handed(1, "a", 0)],
+        nothing=[Nothing("one", after(9), after(9), "version 2 has expired")],
+        put=[Put(after(1), "b", ends=after(8))],
+    )
+    assert list(StaticJudge(evidence, [], [], never)._nothing_to_hand_out()) == []
+    evidence.nothing.insert(0, Nothing("one", after(7), after(7), "it is not said why"))
+    assert len(list(StaticJudge(evidence, [], [], never)._nothing_to_hand_out())) == 1

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tests.power_cut import weather
 from tests.power_cut.case import Case, Entry, Rule, Targets
 from tests.power_cut.cloud import MARK, Cloud
-from tests.power_cut.evidence import Evidence, now
+from tests.power_cut.evidence import Evidence, Handed, now
 from tests.power_cut.outside import Resting
 from tests.power_cut.people import People
 from tests.power_cut.verdict import Judge
@@ -124,6 +124,14 @@ class StaticJudge(Judge):
             *self._not_what_was_put(),
             *self._dead_again(),
         ]
+
+    def _may_be_without(self, last: Handed, at: datetime) -> bool:
+        """Also if what was put after that came to its end before anybody was given it."""
+        return super()._may_be_without(last, at) or any(
+            one.ends is not None and one.at < one.ends <= at
+            for one in self.evidence.put
+            if one.answered is None or one.answered > last.asked
+        )
 
     # I3 and I8: what somebody was told was taken is there from then on.
 
