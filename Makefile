@@ -39,8 +39,11 @@ install: .venv/.test  ## make .venv with everything for working on keyman
 run: .venv/.$(RUN_SET)  ## the demo (ARGS="--seconds 60")
 	@.venv/bin/keyman demo $(ARGS)
 
-test: check  ## checks, then every test (ARGS="-k name", WORKERS=4)
-	.venv/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+# What takes longest is left to whoever asks for everything: .ci/run does, and `make test QUICK=`.
+QUICK = $(if $(filter all,$(KEYMAN_REQUIRE)),,--quick)
+
+test: check  ## checks, then the tests; with KEYMAN_REQUIRE=all the slow ones too (ARGS="-k name", WORKERS=4)
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal $(QUICK) $(ARGS)
 
 check: .venv/.test  ## format, lint, types, who imports whom
 	.venv/bin/ruff format --check .

@@ -7,7 +7,20 @@ import pytest
 
 from tests import servers
 
+LEFT_OUT = "takes long: make test QUICK="
+
 _of_the_workers: dict[str, tuple[str, str]] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what is marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,7 @@ def examples() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [["check", "rules", str(RULES)], ["test", "rules", str(EXAMPLES)]])
 def test_prometheus_own_judge_agrees(what: list[str]) -> None:
     promtool = shutil.which("promtool")

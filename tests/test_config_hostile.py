@@ -48,6 +48,7 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
+@pytest.mark.slow
 def test_what_is_large_for_good_reason_is_read(config: Path) -> None:
     one = "provider: google, project: my-project, location: eu, source: {kind: metadata}, policy: "
     lines = [f"  v{n}: {{{one}{{rotate_before: {n % 50 + 1}m}}}}" for n in range(4_000)]
@@ -158,6 +159,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     top=st.dictionaries(KEYS, TREES, max_size=5),
     credential=TREES,

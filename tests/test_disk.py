@@ -53,14 +53,12 @@ def ran(*words: str) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.slow
 def test_a_call_that_fails_costs_nothing_and_planted_bugs_are_found() -> None:
     said = ran("tests.disk.faults", "--count", "25")
     assert said["broken"] == 0
     assert said["tried"] == {"lives on a broken disk": 25, "planted bugs": 2}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -77,7 +75,6 @@ def test_what_once_broke(fault: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_a_power_cut_takes_nothing_that_was_acknowledged_and_weaknesses_are_found() -> None:
     said = ran("tests.disk.power_cuts", "--count", "60")
     assert said["broken"] == 0

@@ -38,8 +38,13 @@ def assert_holds(rotating: Rotating, *every: Instants, at_least: int) -> None:
     assert len(rotating.killed_at) >= at_least, rotating.killed_at
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind == "sealed-file" else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in KINDS
+    ],
+)
 def test_nothing_is_promoted_that_is_not_kept(tmp_path: Path, kind: str) -> None:
     with Rotating(tmp_path, kind) as rotating:
         assert_holds(rotating, *KINDS[kind], at_least=2)

@@ -128,6 +128,7 @@ def schema(engine: Engine) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", sql).replace(f'"{name}"', name) for name, sql in found}
 
 
+@pytest.mark.slow
 def test_an_upgrade_is_killed_at_each_of_its_statements(tmp_path: Path) -> None:
     """What is left is the old schema or the new one, and the next upgrade finishes the job."""
     fates = []

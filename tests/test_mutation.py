@@ -88,6 +88,7 @@ def run(folder: Path, tests: str) -> tuple[dict[str, str], str]:
     return {name: outcome for outcome, name in json.loads(lines["told"])}, lines["failed"].strip()
 
 
+@pytest.mark.slow
 def test_what_careful_tests_assert_is_killed_and_what_never_ends_is_ended(tmp_path: Path) -> None:
     found, failed = run(tmp_path, CAREFUL)
     assert failed == ""

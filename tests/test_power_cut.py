@@ -33,7 +33,6 @@ STORES = (
 )
 
 
-@pytest.mark.slow
 def test_no_kill_breaks_an_invariant(tmp_path: Path) -> None:
     reports = list(run(LIVES, tmp_path, at_once=2))
     for report in reports:

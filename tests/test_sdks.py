@@ -169,6 +169,7 @@ def test_a_second_401_is_the_applications(agent: AgentProcess, send: Send, libra
         assert there.tokens == [SEVEN, EIGHT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("send", "library"), WAYS)
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 429, 500])
 def test_nothing_else_is_a_reason_to_try_again(
@@ -184,6 +185,7 @@ def test_nothing_else_is_a_reason_to_try_again(
     assert agent.reports() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("send", "library"), WAYS)
 def test_the_version_is_reported_and_without_another_one_nothing_is_repeated(
     agent: AgentProcess, send: Send, library: Any

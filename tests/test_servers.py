@@ -1,5 +1,7 @@
 """The mechanism that finds real servers, tried on a real one and on one that nobody has."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,21 +59,33 @@ def test_the_table_lists_what_was_used_first() -> None:
     ]
 
 
-def test_a_summary_over_workers_names_skip_and_command(pytester_root: Path) -> None:
-    """The real plugin hooks, in a run of their own with two workers."""
-    import subprocess
-    import sys
-
+def ran(where: Path, *words: str) -> str:
+    """What pytest says of a run of its own, with the real plugin hooks and two workers."""
+    command = [sys.executable, "-m", "pytest", "-n2", "-ra", "-p", "no:cacheprovider"]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n2", "-p", "no:cacheprovider", str(pytester_root)],
-        cwd=pytester_root,
+        [*command, *words, str(where)],
+        cwd=where,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert "real servers" in run.stdout, run.stdout + run.stderr
-    assert "no-such-server  skipped  apt-get install no-such-server" in run.stdout
+    return run.stdout + run.stderr
+
+
+def test_a_summary_over_workers_names_skip_and_command(pytester_root: Path) -> None:
+    said = ran(pytester_root)
+    assert "real servers" in said, said
+    assert "no-such-server  skipped  apt-get install no-such-server" in said
+    assert "2 passed, 1 skipped" in said
+
+
+def test_what_is_slow_is_left_out_of_a_quick_run_which_says_how_to_take_it(
+    pytester_root: Path,
+) -> None:
+    said = ran(pytester_root, "--quick")
+    assert "1 passed, 2 skipped" in said, said
+    assert "takes long: make test QUICK=" in said
 
 
 @pytest.fixture
@@ -82,9 +96,15 @@ def pytester_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     (tmp_path / "conftest.py").write_text("from tests.conftest import *  # noqa: F403\n")
     (tmp_path / "test_one.py").write_text(
+        "import pytest\n"
         "from tests.servers import require\n"
         "def test_one():\n"
         "    require('no-such-server', found=None, hint='apt-get install no-such-server')\n"
+        "def test_two():\n"
+        "    pass\n"
+        "@pytest.mark.slow\n"
+        "def test_three():\n"
+        "    pass\n"
     )
     return tmp_path
 

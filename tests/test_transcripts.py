@@ -38,6 +38,7 @@ from tests.notify.receiver import receiver
 
 ALONE = "ocid1.compartment.oc1..alone"
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+LONG = {"backup", "demo", "env", "notify", "put", "silent", "store", "write"}
 REWRITE = os.environ.get("KEYMAN_TRANSCRIPTS") == "write"
 COMMAND = """\
 #!/bin/sh
@@ -153,7 +154,13 @@ def sky() -> Iterator[Cloud]:
         yield made
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, id=file.stem, marks=[pytest.mark.slow] * (file.stem in LONG))
+        for file in FILES
+    ],
+)
 def test_transcript(file: Path, sky: Cloud, tmp_path: Path) -> None:
     written = file.read_text()
     with home(sky) as place, ExitStack() as around:

@@ -232,6 +232,7 @@ def spoilt(sealed: Path, tmp_path: Path) -> Iterator[tuple[str, bytes]]:
         yield f"byte {at} flipped", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
 
 
+@pytest.mark.slow
 def test_whatever_was_changed_in_a_backup_it_does_not_open(sealed: Path, tmp_path: Path) -> None:
     assert opens(sealed) is None
     assert "passphrase is wrong" in str(opens(sealed, "another passphrase"))
@@ -416,6 +417,7 @@ def calls_with(sky: Cloud, secret: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_the_old_home_or_one_to_be_restored_again(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:

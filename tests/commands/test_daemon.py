@@ -231,6 +231,7 @@ def profile_with_a_wrong_key(place: Home, sky: Cloud) -> str:
     return str(profile)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_stands_still_is_not_passed_by(place: Home) -> None:
     """Its socket is there and silent: nobody acts beside it."""
     place.start()

@@ -223,6 +223,7 @@ def test_of_two_at_once_one_writes(bare: Home) -> None:
     assert bare.keyman("list").out == f"{winner}\n"
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_it_leaves_nothing_half(bare: Home) -> None:
     """Until the file is there, and a little longer; then the daemon makes the rest."""
     url = bare.cloud.url
@@ -264,6 +265,7 @@ def test_a_place_of_its_own(bare: Home) -> None:
     assert done.out.endswith(f"next: keyman --config '{other}' daemon\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_the_way", ["folder", "pipe", "bytes", "no profiles", "link"])
 def test_an_unreadable_profile_is_mentioned_and_stops_nobody(bare: Home, in_the_way: str) -> None:
     file = bare.folder / ".oci" / "config"

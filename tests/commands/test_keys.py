@@ -84,6 +84,7 @@ def test_a_new_key_replaces_a_whole_key(place: Home, sky: Cloud) -> None:
     assert place.keyman("get", "genai", "--field", "version").out == "2\n"
 
 
+@pytest.mark.slow
 def test_the_receipt_of_a_new_key_says_what_to_write(place: Home, sky: Cloud) -> None:
     """The configuration names the key that is left; where it names none nothing is stale."""
     place.configure()

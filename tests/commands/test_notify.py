@@ -128,6 +128,7 @@ def test_an_address_that_apprise_can_t_read_is_a_mistake_for_check(alone: Home) 
     assert findings(alone)["notify_unreadable"] == [("error", None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", [False, True], ids=["unreadable", "no apprise"])
 def test_a_daemon_starts_all_the_same_and_says_whom_it_can_t_tell(
     alone: Home, *, lacking: bool

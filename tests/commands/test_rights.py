@@ -61,6 +61,7 @@ def found(done: Done) -> dict[str, tuple[str, str]]:
     return {one["code"]: (one["severity"], one["message"]) for one in said}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -391,6 +391,7 @@ def test_nothing_is_started_again_once_somebody_wanted_it_to_end(telling: Home) 
     assert told(telling).count("SIGTERM") == 1
 
 
+@pytest.mark.slow
 def test_the_same_values_start_nothing_again(telling: Home) -> None:
     """A daemon that comes back answers anew, with what the command has already."""
     with running(telling, "--restart", "--", *tells(telling)):

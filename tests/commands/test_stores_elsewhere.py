@@ -26,6 +26,7 @@ def ok(place: Home, *words: str, stdin: str = "") -> None:
     assert done.status == 0, done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REMOTE)
 def test_a_check_before_the_first_start_leaves_nothing_in_the_way_of_later_ones(
     kind: str, tmp_path: Path

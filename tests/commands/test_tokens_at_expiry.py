@@ -200,6 +200,7 @@ def status(place: Home) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_down_costs_nobody_a_lookup_before_the_token_ends() -> None:
     with google() as sandbox, at_home(sandbox) as place, place.daemon():
         first = token(place)
@@ -299,6 +300,7 @@ def test_an_endpoint_that_refuses_every_token_costs_no_token_a_call() -> None:
         assert asked(sandbox) == 2
 
 
+@pytest.mark.slow
 def test_a_storm_about_a_token_that_the_metadata_server_gives_again_is_no_loop() -> None:
     source = "{kind: metadata}"
     with google(3600) as sandbox, at_home(sandbox, source=source) as place, place.daemon():
@@ -351,6 +353,7 @@ def _one(journal: sqlite3.Connection, question: str) -> int:
     return int(journal.execute(question).fetchone()[0])
 
 
+@pytest.mark.slow
 def test_the_journal_does_not_grow_with_the_tokens() -> None:
     """A report is the quickest way to the next token."""
     names = tuple(f"t{number}" for number in range(10))
@@ -437,6 +440,7 @@ GUARDS_SECOND = 1.0
 BUSY = 1.0  # what a busy machine may add
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [timedelta(hours=1), timedelta(hours=-1), timedelta(seconds=-20)])
 def test_a_clock_that_is_set_neither_lengthens_a_tokens_life_nor_shortens_it(by: timedelta) -> None:
     """By what a clock says that nobody sets; nothing new is to be had meanwhile."""
@@ -521,6 +525,7 @@ def test_at_a_start_nobody_waits_for_the_sweep() -> None:
     assert times[-1] - times[0] < SWEEP_EVERY.total_seconds() / 2
 
 
+@pytest.mark.slow
 def test_tokens_that_are_all_due_after_a_long_stop_are_asked_for_one_after_the_other() -> None:
     names = tuple(f"t{number}" for number in range(40))
     with google(8) as sandbox, at_home(sandbox, 2, names=names) as place:

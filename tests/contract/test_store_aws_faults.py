@@ -37,6 +37,7 @@ ACTS: dict[str, tuple[tuple[int, ...], int | None, Act, tuple[str, ...]]] = {
 BREAKS = [faults.lost_before, faults.lost_after, faults.cut_short]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTS)
 def test_whatever_call_fails_and_however_it_is_simply_done_again(world: World, act: str) -> None:
     """Every call of every operation, broken in every way."""
@@ -99,6 +100,7 @@ def test_an_answer_that_makes_no_sense_is_not_taken_for_nothing(
     failing(lambda: act(store))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -217,6 +219,7 @@ def test_an_answer_that_never_comes_is_not_waited_for(world: World) -> None:
     assert "network" in told.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["GetSecretValue", "ListSecrets"])
 def test_an_answer_that_trickles_in_is_given_up(world: World, operation: str) -> None:
     filled(world, 1)

@@ -175,6 +175,7 @@ def test_every_moment_shows_nothing_or_what_was_pointed_at(world: World, kind: O
     assert set(world.sandbox.shown) == {NOTHING_YET, "secret 1", "secret 3"}
 
 
+@pytest.mark.slow
 def test_the_vault_holds_few_versions_however_often_it_rotates(
     world: World, kind: OciVault
 ) -> None:
@@ -188,6 +189,7 @@ def test_the_vault_holds_few_versions_however_often_it_rotates(
     assert len(world.secret["tags"]["keyman-dropped"]) < 20
 
 
+@pytest.mark.slow
 def test_more_rotations_than_can_be_pending_deletion_wait_for_room(
     world: World, kind: OciVault
 ) -> None:

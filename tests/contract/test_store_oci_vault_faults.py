@@ -38,6 +38,7 @@ def kind(world: World) -> OciVault:
 # What breaks.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", WRITES + READS)
 @pytest.mark.parametrize(
     "effect", ["lost_before", "lost_after", "truncated", "garbage", "throttle", "incorrect_state"]
@@ -51,6 +52,7 @@ def test_whichever_answer_is_lost_repeating_gets_there(
     well_lived(world, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_in_any_weather_repeating_gets_there(world: World, kind: OciVault, seed: int) -> None:
     world.sandbox.faults = FaultPlan(seed)

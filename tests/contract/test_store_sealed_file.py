@@ -467,6 +467,7 @@ def test_what_makes_a_commit_durable_is_on(store: SealedFile) -> None:
 # ---------------------------------------------------------------------------------- being killed
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(
     path: Path, tmp_path: Path
 ) -> None:

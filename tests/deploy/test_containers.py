@@ -56,6 +56,7 @@ def ends(one: Container) -> None:
 # --------------------------------------------------------------------------------------- Compose
 
 
+@pytest.mark.slow
 def test_compose(machine: Box, sky: Cloud) -> None:
     """Both services, over the folder that they share."""
     compose = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
@@ -88,6 +89,7 @@ def manifest(name: str) -> Any:
     return yaml.safe_load((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_kubernetes(machine: Box, sky: Cloud, tmp_path: Path) -> None:
     """The pod with its volumes, the probes, an application elsewhere, and another pod after it."""
     pod = manifest("statefulset")["spec"]["template"]["spec"]

@@ -63,6 +63,7 @@ def test_a_daemon_stops_promptly(
     assert not (place.state / "agent.sock").exists()
 
 
+@pytest.mark.slow
 def test_orphans_are_buried(first: tuple[subprocess.Popen[str], psutil.Process]) -> None:
     """A shell that somebody opened in the container leaves a process behind, which then ends."""
     _, daemon = first

@@ -76,6 +76,7 @@ def test_the_lock_reads_as_it_is_read_here() -> None:
     assert {entry.split("==")[0] for entry in entries_with_remarks()} == names
 
 
+@pytest.mark.slow
 def test_no_part_of_oracle_s_sdk_is_missed() -> None:
     """What keyman imports of it, and what those parts import themselves."""
     [drops] = [step for step in BUILD.given("RUN") if "*/models" in step]

@@ -201,6 +201,7 @@ def test_what_is_killed_comes_back(service: Machine) -> None:
     until(lambda: pid_of(service) not in ("0", before) and serves(service))
 
 
+@pytest.mark.slow
 def test_the_watchdog_ends_what_nobody_can_reach(installed: Machine) -> None:
     """The daemon runs on, but its socket was taken away: it is killed, and comes back with one."""
     edit(installed, "WatchdogSec=3")
@@ -211,6 +212,7 @@ def test_the_watchdog_ends_what_nobody_can_reach(installed: Machine) -> None:
     assert "is not told that all is well: nobody answers" in said(installed)
 
 
+@pytest.mark.slow
 def test_the_page_beside_the_socket_outlives_a_stop(service: Machine) -> None:
     """Applications have it mapped; one that is made anew would show them nothing any more."""
     page = service.path("/run/keyman/generation")
@@ -224,6 +226,7 @@ def test_the_page_beside_the_socket_outlives_a_stop(service: Machine) -> None:
     assert page.stat().st_ino == before
 
 
+@pytest.mark.slow
 def test_systemd_hands_over_the_secrets_that_it_needs(installed: Machine, sky: Cloud) -> None:
     lines = (UNITS / "credentials.conf").read_text()
     made = [

@@ -109,6 +109,7 @@ def known(line: str) -> bool:
     return line.split(maxsplit=1)[0] in COMMANDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", EARLIER)
 def test_a_home_of_every_earlier_schema_goes_on(lived: Home, earlier: str) -> None:
     journal = lived.state / "keyman.db"

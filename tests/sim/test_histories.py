@@ -62,6 +62,7 @@ def test_nothing_goes_wrong_when_one_thing_goes_wrong(name: str) -> None:
         assert_holds(runs.run(REAL, name, plan, leaf=True))
 
 
+@pytest.mark.slow
 def test_nor_when_two_calls_disks_or_powers_fail() -> None:
     dice = random.Random(2)
     for name in runs.TIGHT:
@@ -71,6 +72,7 @@ def test_nor_when_two_calls_disks_or_powers_fail() -> None:
                 assert_holds(ran)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", runs.STORES)
 def test_nor_in_a_store_that_keyman_has(kind: str) -> None:
     """`python -m tests.sim --store KIND` runs all of these histories."""
@@ -109,6 +111,7 @@ def test_two_long_years(name: str) -> None:
 # The same program with a bug in it.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     number, ran = hunt(bug)
