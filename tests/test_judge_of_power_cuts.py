@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.power_cut.evidence import Evidence, Handed, Nothing, Put
@@ -49,12 +50,23 @@ def test_what_a_rollback_brings_back_was_free_to_end_in_between() -> None:
     assert verdict.promised_until("a", after(21)) == after(20) + OVERLAP - PUBLISHED_WITHIN
 
 
+def story(*puts: Put, last: Handed, at: float) -> list[str]:
+    """What the judge says if nothing is handed out then."""
+    nothing = [Nothing("one", after(at), after(at), "version 2 has expired")]
+    evidence = Evidence(handed=[last], nothing=nothing, put=list(puts))
+    return list(StaticJudge(evidence, [], [], never)._nothing_to_hand_out())
+
+
 def test_what_was_put_may_end_before_anybody_was_given_it() -> None:
-    evidence = Evidence(
-        handed=[handed(1, "a", 0)],
-        nothing=[Nothing("one", after(9), after(9), "version 2 has expired")],
-        put=[Put(after(1), "b", ends=after(8))],
-    )
-    assert list(StaticJudge(evidence, [], [], never)._nothing_to_hand_out()) == []
-    evidence.nothing.insert(0, Nothing("one", after(7), after(7), "it is not said why"))
-    assert len(list(StaticJudge(evidence, [], [], never)._nothing_to_hand_out())) == 1
+    cut_off = Put(after(1), "b", ends=after(8))
+    told = replace(cut_off, answered=after(2), version=2)
+    for brought in (cut_off, told):
+        assert story(brought, last=handed(1, "a", 0), at=9) == []
+        assert len(story(brought, last=handed(1, "a", 0), at=7)) == 1, "it has not ended"
+        assert len(story(brought, last=handed(1, "a", 0), at=60)) == 1, "another could be back"
+        assert len(story(brought, last=handed(3, "c", 20), at=21)) == 1, "that was long ago"
+    assert len(story(told, last=handed(1, "a", 3), at=9)) == 1, "it was the last one's predecessor"
+    refused = replace(cut_off, answered=after(2))
+    assert len(story(refused, last=handed(1, "a", 0), at=9)) == 1
+    later = Put(after(4), "c", answered=after(5), version=3)
+    assert len(story(cut_off, later, last=handed(1, "a", 0), at=9)) == 1

@@ -251,24 +251,38 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
     (
         "a step failed",
         Record(well(CURRENT), QUIET),
-        Record(well(CURRENT, failures=1, last_error="throttled"), QUIET),
+        Record(well(CURRENT, failed_step="observe", failures=1, last_error="throttled"), QUIET),
         [("failing", 1, "throttled")],
     ),
     (
         "it failed again: that is known",
-        Record(well(CURRENT, told="failing", failures=1, last_error="throttled"), QUIET),
-        Record(well(CURRENT, told="failing", failures=2, last_error="still"), QUIET),
+        Record(
+            well(
+                CURRENT, told="failing", failed_step="observe", failures=1, last_error="throttled"
+            ),
+            QUIET,
+        ),
+        Record(
+            well(CURRENT, told="failing", failed_step="observe", failures=2, last_error="still"),
+            QUIET,
+        ),
         [],
     ),
     (
         "it goes on failing, and little time is left",
-        Record(well(ENDING, told="failing", failures=3, last_error="no"), seen(looks(ENDING))),
-        Record(well(ENDING, told="failing", failures=4, last_error="no"), seen(looks(ENDING))),
+        Record(
+            well(ENDING, told="failing", failed_step="observe", failures=3, last_error="no"),
+            seen(looks(ENDING)),
+        ),
+        Record(
+            well(ENDING, told="failing", failed_step="observe", failures=4, last_error="no"),
+            seen(looks(ENDING)),
+        ),
         [("at-risk", 1, "no")],
     ),
     (
         "it goes well again",
-        Record(well(CURRENT, told="failing", failures=3), QUIET),
+        Record(well(CURRENT, told="failing", failed_step="observe", failures=3), QUIET),
         Record(well(CURRENT, told="failing"), QUIET),
         [("ok", None, "")],
     ),

@@ -121,7 +121,12 @@ def test_the_two_slots_of_a_new_key_never_run_out_together() -> None:
 
 # Health.
 
-FAILING: dict[str, Any] = {"failures": 3, "retry_at": at(5), "last_error": "503"}
+FAILING: dict[str, Any] = {
+    "failures": 3,
+    "failed_step": "observe",
+    "retry_at": at(5),
+    "last_error": "503",
+}
 TABLE: list[tuple[str, Credential, Observed | None, Health]] = [
     ("all is well", credential(CURRENT), QUIET, Health.OK),
     ("nothing yet", Credential(SPEC), None, Health.DOWN),

@@ -273,8 +273,8 @@ def test_another_copy_of_this_home_that_drives_the_key_since_is_found() -> None:
     """Its mark is newer than the journal: an epoch beyond it is taken, and claimed."""
     later = seen(looks(CURRENT), empty(), epoch=7)
     c = observed_now(replace(out_of_a_backup(CURRENT), driver=2), later)
-    assert (c.epoch, c.claimed) == (8, 0)
-    assert next_step(replace(c, doubt_at=None), later, NOW) == Claim("key", 8)
+    assert (c.epoch > 7, c.claimed) == (True, 0)
+    assert next_step(replace(c, doubt_at=None), later, NOW) == Claim("key", c.epoch)
 
 
 # ---------------------------------------------------------- where nobody, or only some, can say

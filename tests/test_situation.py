@@ -522,7 +522,11 @@ QUESTIONS: list[tuple[str, Situation, Callable[[Situation], object], object]] = 
             ("carry", True),
             ("activate", True),
             ("verify", True),
+            ("claim", True),
+            ("retire", True),
+            (None, True),
             ("revoke", False),
+            ("observe", False),
         )
     ),
     (
@@ -542,6 +546,43 @@ QUESTIONS: list[tuple[str, Situation, Callable[[Situation], object], object]] = 
         so(replace(CURRENT, dead_at=at(-1)), failed_step="issue", failures=1),
         lambda s: s.given_up_for_good,
         False,
+    ),
+    *(
+        (
+            f"a switch that failed is {'' if past else 'not '}past {what}",
+            so(*versions, failed_step=step, failures=1, o=shown, **more),
+            lambda s: s.given_up_for_good,
+            past,
+        )
+        for step in ("claim", "retire", None)
+        for what, versions, shown, more, past in (
+            ("before its overlap is over", (OLD, NEWER), None, {}, True),
+            ("after that", (OVER, NEWER), seen(looks(OVER), looks(NEWER)), {}, False),
+            (
+                "while it is used again",
+                (OVER, NEWER),
+                seen(looks(OVER, last_used_at=at(-1)), looks(NEWER)),
+                {},
+                True,
+            ),
+            ("where it stays for ever", (OVER, NEWER), None, {"spec": KEPT}, True),
+            ("with the standby still on", (CURRENT,), None, {"silence": "two"}, False),
+            ("with a leak", (replace(RETIRED, compromised_at=at(-1)), NEWER), None, {}, False),
+            (
+                "with a leak that is destroyed",
+                (replace(RETIRED, compromised_at=at(-2), revoked_at=at(-1)), NEWER),
+                None,
+                {},
+                True,
+            ),
+            (
+                "with an order for it",
+                (CURRENT,),
+                None,
+                {"orders": (order(OrderKind.DEACTIVATE, slot="two"),)},
+                False,
+            ),
+        )
     ),
     *(
         (
@@ -642,6 +683,15 @@ QUESTIONS: list[tuple[str, Situation, Callable[[Situation], object], object]] = 
             ("that got no answer", at(-0.5), NOW),
             ("that got none at once", at(-1), at(-1 + 5 / 60)),
         )
+    ),
+    *(
+        (
+            f"what {'ends later' if asked else 'has ended'} is {'' if asked else 'not '}asked about",
+            so(replace(CURRENT, reported_at=NOW, examined_at=NOW, expires_at=at(ends))),
+            lambda s: s.probes_at,
+            asked,
+        )
+        for ends, asked in ((1, at(5 / 60)), (0, None), (-1, None))
     ),
     (
         "what is known to be dead is not suspected",

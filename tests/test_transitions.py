@@ -107,19 +107,20 @@ def test_a_leak_that_was_destroyed_waits_for_nothing() -> None:
 
 def test_another_life_of_ours_with_a_later_epoch_makes_this_journal_old() -> None:
     c = credential(CURRENT, epoch=3, claimed=0)
-    expected = replace(c, epoch=8, claimed=0, fenced=False, unanswered_at=at(0))
+    ours = t.OWNERS + 3  # behind theirs, and nobody else's
+    expected = replace(c, epoch=ours, claimed=0, fenced=False, unanswered_at=at(0))
     shown = seen(looks(CURRENT), epoch=7)
     assert t.observed_now(c, shown) == expected.with_version(1, reported_at=at(0))
     nothing = credential(epoch=3, claimed=0)
-    assert t.observed_now(nothing, shown).epoch == 8
+    assert t.observed_now(nothing, shown).epoch == ours
 
 
 def test_the_latest_of_several_epochs_counts_and_no_stranger_s() -> None:
     c = credential(CURRENT, epoch=3, claimed=0)
-    low, high = (seen(looks(CURRENT), epoch=n).keys[0] for n in (4, 7))
-    strange = replace(high, handle="theirs", owner="elsewhere", epoch=99)
+    low, high = (seen(looks(CURRENT), epoch=n * t.OWNERS + 9).keys[0] for n in (4, 7))
+    strange = replace(high, handle="theirs", owner="elsewhere", epoch=99 * t.OWNERS)
     two = Observed(at(0), (low, replace(high, handle="more"), strange))
-    assert t.observed_now(c, two).epoch == 8
+    assert t.observed_now(c, two).epoch == 8 * t.OWNERS + 3
     assert t.observed_now(c, Observed(at(0), (strange,))) == c
     assert t.observed_now(credential(CURRENT, epoch=0, claimed=0), Observed(at(0), ())).epoch == 0
 
@@ -563,6 +564,23 @@ def test_nor_does_it_hide_that_a_copy_of_this_home_drives_the_key() -> None:
     theirs = seen(looks(CURRENT), epoch=copy.epoch)
     assert t.observed_now(c, theirs) == replace(c, doubt_at=None)
     assert Situation(c, theirs, NOW).other_owner == "another copy of this installation"
+
+
+def test_nor_does_a_copy_ever_set_the_mark_that_another_will_set() -> None:
+    """One sees the other's mark and takes a later one; the other's next ones are not that."""
+    began = credential(CURRENT)
+    high, low = sorted(
+        (t.taken_over(began, 2, owner, NOW, clean=False) for owner in ("a copy", "another")),
+        key=lambda c: -c.epoch,
+    )
+    high = t.claimed(high, high.epoch, NOW, fenced=True)
+    low = t.observed_now(low, seen(looks(CURRENT), epoch=high.epoch))
+    for _ in range(3):
+        high = t.left_unanswered(high, NOW)
+        high = t.claimed(high, high.epoch, NOW, fenced=True)
+        assert high.epoch < low.epoch
+    theirs = seen(looks(CURRENT), epoch=low.epoch)
+    assert Situation(t.observed_now(high, theirs), theirs, NOW).other_owner
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,20 @@ class Situation(Picture):
     @property
     def given_up_for_good(self) -> bool:
         """Was what failed last a wish that nobody has any more?"""
-        wished = self.c.failed_step in ("create", "issue", "carry", "activate", "verify")
-        return wished and not (self.c.open_version or self.why_due or self.why_replace_now)
+        if self.c.open_version or self.why_due or self.why_replace_now:
+            return False
+        if self.c.failed_step in ("create", "issue", "carry", "activate", "verify"):
+            return True
+        # None: what came before it succeeded since, and itself was not tried again.
+        return self.c.failed_step in ("claim", "retire", None) and not self._to_be_switched
+
+    @property
+    def _to_be_switched(self) -> bool:
+        """Is there something left to switch off, or to destroy?"""
+        asked = self.c.silence is not None or any(order.open for order in self.c.orders)
+        leaks = any(v.compromised and v.revoked_at is None for v in self.versions)
+        gone = (self.now >= self.goes_at(v) for v in self.c.all_at(Stage.PREVIOUS))
+        return asked or leaks or (any(gone) and self.c.policy.retire is not RetireBy.KEEP)
 
     @property
     def last_given_up(self) -> str | None:

@@ -38,7 +38,7 @@ def observed_now(c: Credential, o: Observed) -> Credential:
     latest = max(ours, default=0)
     if latest <= c.epoch or c.claimed:
         return c  # claimed by us in this life and by another one since: it drives, and we don't
-    c = replace(c, epoch=latest + 1, fenced=False, unanswered_at=o.at)
+    c = replace(c, epoch=_behind(latest, c.epoch % OWNERS), fenced=False, unanswered_at=o.at)
     return reported(c, c.current.number, o.at) if c.current else c
 
 
@@ -384,10 +384,15 @@ def taken_over(c: Credential, driver: int, owner: str, now: datetime, *, clean: 
     Epochs grow, and no two owners have the same one: two copies of one home that begin to count
     from the same journal would otherwise take each other's claims for their own.
     """
-    epoch = (c.epoch // OWNERS + 1) * OWNERS + int(fraction(owner) * OWNERS)
+    epoch = _behind(c.epoch, int(fraction(owner) * OWNERS))
     c = replace(c, driver=driver, epoch=epoch, claimed=0, fenced=False, doubt_at=now)
     c = _progressed(c) if c.failed_step == "read" else c
     return c if clean or not _underway(c) else replace(c, unanswered_at=now)
+
+
+def _behind(epoch: int, owner: int) -> int:
+    """A later one, that no other owner counts to."""
+    return (epoch // OWNERS + 1) * OWNERS + owner
 
 
 def _put(c: Credential, v: Version) -> Credential:

@@ -221,7 +221,8 @@ class Agent:
                 connection.look_again()
 
     async def _hang_up(self) -> None:
-        await asyncio.sleep(0)  # whoever was let in last becomes one of the connections
+        for _ in range(2):  # whoever was let in last becomes one of the connections
+            await asyncio.sleep(0)
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tests.power_cut import weather
 from tests.power_cut.case import Case, Entry, Rule, Targets
 from tests.power_cut.cloud import MARK, Cloud
-from tests.power_cut.evidence import Evidence, Handed, now
+from tests.power_cut.evidence import Evidence, Handed, Put, now
 from tests.power_cut.outside import Resting
 from tests.power_cut.people import People
 from tests.power_cut.verdict import Judge
@@ -23,6 +23,7 @@ SECTION = """\
     policy: {{rotate_before: 1s}}
 """
 ALL_HAVE_HEARD = timedelta(seconds=0.5)
+CARRIED_WITHIN = timedelta(seconds=20)  # by which the one before is handed out again
 PROBED = "    verify: {get: /models}\n"
 
 
@@ -126,12 +127,24 @@ class StaticJudge(Judge):
         ]
 
     def _may_be_without(self, last: Handed, at: datetime) -> bool:
-        """Also if what was put after that came to its end before anybody was given it."""
+        """Also if what was put after that came to its end just now, before anybody was given it."""
         return super()._may_be_without(last, at) or any(
-            one.ends is not None and one.at < one.ends <= at
+            one.ends is not None
+            and last.asked < one.ends <= at < one.ends + CARRIED_WITHIN
+            and self._may_be_newer(one, last)
+            and not any(later.at > one.at and self._lives(later, at) for later in self.evidence.put)
             for one in self.evidence.put
-            if one.answered is None or one.answered > last.asked
         )
+
+    def _may_be_newer(self, put: Put, last: Handed) -> bool:
+        if put.answered is None:
+            return True
+        return put.version is not None and put.answered > last.asked
+
+    def _lives(self, put: Put, at: datetime) -> bool:
+        """It was taken, and there is no reason not to hand it out."""
+        taken = put.version is not None and put.answered is not None and put.answered < at
+        return taken and (put.ends is None or put.ends > at)
 
     # I3 and I8: what somebody was told was taken is there from then on.
 
