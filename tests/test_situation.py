@@ -686,7 +686,7 @@ QUESTIONS: list[tuple[str, Situation, Callable[[Situation], object], object]] = 
     ),
     *(
         (
-            f"what {'ends later' if asked else 'has ended'} is {'' if asked else 'not '}asked about",
+            f"{'what ends later is' if asked else 'what has ended is not'} asked about",
             so(replace(CURRENT, reported_at=NOW, examined_at=NOW, expires_at=at(ends))),
             lambda s: s.probes_at,
             asked,
