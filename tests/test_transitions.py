@@ -566,7 +566,7 @@ def test_nor_does_it_hide_that_a_copy_of_this_home_drives_the_key() -> None:
     assert Situation(c, theirs, NOW).other_owner == "another copy of this installation"
 
 
-def test_nor_does_a_copy_ever_set_the_mark_that_another_will_set() -> None:
+def test_a_copy_never_sets_the_mark_that_another_will_set() -> None:
     """One sees the other's mark and takes a later one; the other's next ones are not that."""
     began = credential(CURRENT)
     high, low = sorted(
