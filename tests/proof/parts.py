@@ -29,10 +29,15 @@ PARTS = (
     Part(
         "sim",
         "the real core and rotator on virtual time: histories enumerated, lives drawn",
-        ("tests.sim", "--histories", "30000", "--years", "4000"),
+        ("tests.sim", "--histories", "30000", "--years", "2000"),
         ("--histories", "220000", "--years", "100000"),
     ),
-    Part("states", "every state that next_step can meet", ("tests.every_state",), ("--deep",)),
+    Part(
+        "states",
+        "every state that next_step can meet",
+        ("tests.every_state", "--count", "40000"),
+        ("--deep", "--count", "60000"),
+    ),
     Part(
         "mutation",
         "small mistakes in the rules, one at a time: does a test see each?",
@@ -57,7 +62,7 @@ PARTS = (
     Part(
         "network",
         "networks that reset, truncate, repeat and hold back",
-        ("tests.network", "--workers", "4"),  # which wait for time-outs
+        ("tests.network", "--workers", "8"),  # which wait for time-outs
     ),
     Part("fuzz", "hostile input to every parser", ("tests.fuzz",)),
     Part("api", "requests made from the OpenAPI document", ("tests.fuzz.api",)),
