@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from keyman.config import Settings
@@ -67,7 +68,6 @@ def put(text: str, path: Path) -> None:
     """Raises Conflict if somebody was faster, ConfigError or NotAllowed if it can't be done."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(path)
         made = private_file.make(path, text.encode())
     except PermissionError as error:
         raise NotAllowed(f"{path} can't be written: {error.strerror}", hint=_ELSEWHERE) from None
@@ -79,6 +79,8 @@ def put(text: str, path: Path) -> None:
         raise ConfigError(error.message, hint=_ELSEWHERE) from None
     if not made:
         refuse_another(path)
+    with suppress(OSError):  # what was wished is there
+        _sweep(path)
 
 
 def example() -> str:
@@ -87,7 +89,9 @@ def example() -> str:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what one that was killed left beside the place."""
+    """Remove what one that was killed left beside the place. Only whoever has taken that may: what
+    somebody else is writing would be lost to both.
+    """
     left = re.compile(_BESIDE.format(re.escape(path.name)))
     for one in path.parent.iterdir():
         if left.fullmatch(one.name):

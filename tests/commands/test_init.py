@@ -11,11 +11,15 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from keyman import errors
 from keyman.config import OciGenaiOptions
 from keyman.sandbox.openai import OpenAISandbox
+from keyman.setting_up import placing
 from tests.commands import killed
 from tests.commands.shapes import FINDING, mistakes
 from tests.commands.terminals import at_a_terminal
@@ -217,10 +221,36 @@ def test_of_two_at_once_one_writes(bare: Home) -> None:
     told = ("--set", f"endpoint={url}", "--set", f"base_url={url}/20231130/actions/v1")
     words = [("init", "--provider", "oci-genai", *told, "--name", name) for name in names]
     started = [bare.process(*each, stdin=-3) for each in words]
-    ended = [(process.communicate(), process.returncode)[1] for process in started]
-    assert sorted(ended) == [0, 1, 1]
+    said = [process.communicate() for process in started]
+    ended = [process.returncode for process in started]
+    assert sorted(ended) == [0, 1, 1], said
     [winner] = [name for name, status in zip(names, ended, strict=True) if status == 0]
     assert bare.keyman("list").out == f"{winner}\n"
+
+
+def test_who_comes_to_nothing_takes_nothing_from_another_that_is_writing(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+
+    def look(_: FrameType, event: str, called: object) -> None:
+        if event == "c_call" and called is os.link:
+            sys.setprofile(None)
+            with pytest.raises(errors.ConfigError, match="not usable"):
+                placing.put("what no file holds: \ud800", path)
+
+    sys.setprofile(look)
+    try:
+        placing.put("credentials: {}\n", path)
+    finally:
+        sys.setprofile(None)
+    assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_what_a_killed_one_left_goes_with_the_next(tmp_path: Path) -> None:
+    left = tmp_path / f".config.yaml.{32 * 'a'}"
+    left.write_text("half")
+    (tmp_path / ".config.yaml.mine").touch()
+    placing.put("credentials: {}\n", tmp_path / "config.yaml")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".config.yaml.mine", "config.yaml"]
 
 
 @pytest.mark.slow

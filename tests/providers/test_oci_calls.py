@@ -334,9 +334,9 @@ def test_an_answer_that_drips_for_ever_is_given_up(oci: World) -> None:
     handle, _ = oci.made_by_hand()
     provider = oci.provider_with()
     provider.observe((handle,), oci.clock.now())
-    provider._service._deadline, first = 0.05, provider._service._client
-    oci.sandbox.faults.add(Fault("delay", "GetApiKey", seconds=0.4, count=1))
-    oci.sandbox.faults.add(Fault("delay", "CreateApiKey", seconds=0.4, count=1))
+    provider._service._deadline, first = 1.0, provider._service._client
+    oci.sandbox.faults.add(Fault("delay", "GetApiKey", seconds=2, count=1))
+    oci.sandbox.faults.add(Fault("delay", "CreateApiKey", seconds=2, count=1))
     with pytest.raises(errors.RetryLater, match="too long"):
         provider.observe((handle,), oci.clock.now())
     with pytest.raises(errors.Unknown, match="too long"):
