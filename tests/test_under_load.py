@@ -13,6 +13,7 @@ def stretch(secret: str, first: float, last: float, *, refused: int = 0) -> Stre
     return Stretch(secret, first, last, lookups=1, refused=refused)
 
 
+@pytest.mark.slow
 def test_a_rotation_under_load_hands_out_nothing_dead_and_nothing_older() -> None:
     came = run({"lookups": 50_000, "kills": 2, "promotions": 2}, seed=3)
     assert not came.broken, "\n".join([*came.broken, came.told()])

@@ -69,6 +69,7 @@ def test_the_slot_must_be_the_one_the_secret_is_in(
     assert place.keyman("status", "genai", "--json").json["adopted"] is False
 
 
+@pytest.mark.slow
 def test_a_new_key_replaces_a_whole_key(place: Home, sky: Cloud) -> None:
     """Created, verified, promoted; the old one is switched off when its overlap is over."""
     place.configure(overlap="1s")

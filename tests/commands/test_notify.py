@@ -45,6 +45,7 @@ def log_of(place: Home) -> str:
     return (place.folder / "daemon.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_daemon_tells_once_whatever_befalls_it(place: Home, sky: Cloud, hook: Receiver) -> None:
     """Killed after it told, started again, reloaded with one more who is told, and mended."""
     place.start()

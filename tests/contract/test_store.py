@@ -125,6 +125,7 @@ def test_difficult_characters_survive(store: Store, value: str) -> None:
     assert found.reveal() == value
 
 
+@pytest.mark.slow
 def test_difficult_names_and_numbers_stay_apart(place: Place, store: Store) -> None:
     names = NAMES if place.kind in LOCAL else GRAMMATICAL
     addresses = [(name, number) for name in names for number in (1, 11, 2**40)]

@@ -81,6 +81,7 @@ def served(ai: World, provider: Openai) -> tuple[str, Secret]:
     return handle, secret
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SPOILT, ids=named)
 @pytest.mark.parametrize("operation", ["CreateApiKey", "ListApiKeys", "DeleteApiKey"])
 @pytest.mark.parametrize("dies", [False, True], ids=["lives-on", "dies"])
