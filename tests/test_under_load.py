@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.under_load import judge
 from tests.under_load.__main__ import run
 from tests.under_load.seen import Stretch

@@ -72,7 +72,6 @@ def test_async_openai_sdk(box: Machine, pasted: list[Block]) -> None:
         assert app.ask(f"__import__('asyncio').run({CALL})") == "TypeError"
 
 
-@pytest.mark.slow
 def test_langchain(box: Machine, pasted: list[Block]) -> None:
     with box.python(pasted[0].text) as app:
         hears_at_its_next_call(box, app, 'model.invoke("ping").content')
