@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from keyman.core.model import Stage
+from tests.credentials import at, version
+from tests.power_cut.case import over
 from tests.power_cut.evidence import Evidence, Handed, Nothing, Put
 from tests.power_cut.static_case import StaticJudge
 from tests.power_cut.verdict import PUBLISHED_WITHIN, Judge
@@ -70,3 +73,15 @@ def test_what_was_put_may_end_before_anybody_was_given_it() -> None:
     assert len(story(refused, last=handed(1, "a", 0), at=9)) == 1
     later = Put(after(4), "c", answered=after(5), version=3)
     assert len(story(cut_off, later, last=handed(1, "a", 0), at=9)) == 1
+
+
+def test_a_secret_is_over_when_the_last_version_that_has_it_is() -> None:
+    first = version(5, Stage.RETIRED, attempt="one", retired_at=at(-20))
+    again = version(9, Stage.REVOKED, attempt="one", revoked_at=at(0))
+    another = version(8, Stage.REVOKED, revoked_at=at(-1))
+    assert over([first, another, again], at(1 / 120), 1.0) == [8], "half a second ago"
+    assert over([first, another, again], at(1), 1.0) == [5, 8, 9]
+    assert over([first, another, version(9, Stage.PREVIOUS, attempt="one")], at(1), 1.0) == [8]
+    abandoned = version(9, Stage.REVOKED, attempt="one", revoked_at=at(-9))
+    used = version(5, Stage.CURRENT, attempt="one")
+    assert over([used, another, abandoned], at(1), 1.0) == [8]

@@ -7,7 +7,7 @@ A life has one case, or one of each kind side by side in one home.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -167,17 +167,22 @@ class Case:
 
     def _over_and_taken(self, resting: Resting, taken: set[str], at: datetime) -> dict[int, str]:
         """Versions that the journal says are ended, which the cloud should have heard by now."""
-        versions, handed = resting.record.versions, self.evidence.digests()
-        kept = {v.attempt for v in versions if v.stage not in (Stage.RETIRED, Stage.REVOKED)}
-        secrets = {
-            v.number: resting.secrets.get(v.number) or handed.get(v.number) for v in versions
-        }
-        return {
-            v.number: secret
-            for v in versions
-            if v.attempt not in kept and (secret := secrets[v.number]) in taken and secret
-            if (ended := ended_at(v)) and (at - ended).total_seconds() > self.heard_within
-        }
+        handed = self.evidence.digests()
+        ended = over(resting.record.versions, at, self.heard_within)
+        secrets = {n: resting.secrets.get(n) or handed.get(n) for n in ended}
+        return {n: secret for n, secret in secrets.items() if secret and secret in taken}
+
+
+def over(versions: Sequence[Version], at: datetime, within: float) -> list[int]:
+    """Those that ended more than so many seconds before, by number.
+
+    A rollback's version has the secret, and the attempt, of an earlier one: while one of them is
+    not over none is, and then what the last of them says counts for all.
+    """
+    kept = {v.attempt for v in versions if v.stage not in (Stage.RETIRED, Stage.REVOKED)}
+    ends = {v.attempt: ended_at(v) for v in versions if v.attempt not in kept}
+    long_ago = {a for a, end in ends.items() if end and (at - end).total_seconds() > within}
+    return [v.number for v in versions if v.attempt in long_ago]
 
 
 def _unkept(v: Version, resting: Resting) -> bool:
