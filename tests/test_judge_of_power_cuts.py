@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from keyman.core.model import Stage
 from tests.credentials import at, version
 from tests.power_cut.case import over
-from tests.power_cut.evidence import Evidence, Handed, Nothing, Put
+from tests.power_cut.evidence import Evidence, Found, Handed, Kill, Nothing, Put
 from tests.power_cut.static_case import StaticJudge
 from tests.power_cut.verdict import PUBLISHED_WITHIN, Judge
 
@@ -85,3 +85,15 @@ def test_a_secret_is_over_when_the_last_version_that_has_it_is() -> None:
     abandoned = version(9, Stage.REVOKED, attempt="one", revoked_at=at(-9))
     used = version(5, Stage.CURRENT, attempt="one")
     assert over([used, another, abandoned], at(1), 1.0) == [8]
+
+
+def test_what_was_put_is_kept_until_two_later_ones_came() -> None:
+    told = Put(after(1), "c", answered=after(2), version=3)
+
+    def said(current: int | None, *stored: str) -> list[str]:
+        kill, kept = Kill("", NOON, after(9)), frozenset(stored)
+        found = Found(kill, after(9), stored=kept, current=current)
+        return list(StaticJudge(Evidence(put=[told], found=[found]), [], [], never)._forgotten())
+
+    assert said(3, "c") == said(4, "c", "b") == said(5, "b", "e") == []
+    assert len(said(2, "b")) == len(said(4, "b")) == len(said(None)) == 1

@@ -14,9 +14,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from keyman.core.model import Secret
-from keyman.errors import StoreFailed
-from keyman.housekeeping import backup_file
 from keyman.once import do_what_is_due
 from keyman.sandbox.openai import OpenAISandbox
 from tests.commands.killed import each_instant
@@ -198,81 +195,6 @@ def files_end_at(size: int) -> None:
 
 
 # ------------------------------------------------------------------------------- hostile backups
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sealed") / "whole"
-    backup_file.write(path, os.urandom(200_000), Secret(PASSPHRASE))
-    return path
-
-
-def opens(path: Path, passphrase: str = PASSPHRASE) -> str | None:
-    """Why it does not; None if it does."""
-    try:
-        backup_file.read(path, Secret(passphrase))
-    except StoreFailed as error:
-        return error.message if error.hint != StoreFailed.default_hint else ""
-    return None
-
-
-def spoilt(sealed: Path, tmp_path: Path) -> Iterator[tuple[str, bytes]]:
-    whole, piece, head = sealed.read_bytes(), 64 * 1024 + 16, backup_file.HEADER.size
-    pieces = [whole[at : at + piece] for at in range(head, len(whole), piece)]
-    yield "cut within a piece", whole[:-1]
-    yield "cut between pieces", whole[: head + piece]
-    yield "cut within the header", whole[: head - 1]
-    yield "only its header", whole[:head]
-    yield "pieces exchanged", whole[:head] + pieces[1] + pieces[0] + b"".join(pieces[2:])
-    yield "a piece doubled", whole[:head] + pieces[0] * 2 + b"".join(pieces[1:])
-    yield "a piece left out", whole[:head] + b"".join(pieces[:1] + pieces[2:])
-    yield "something added", whole + b"\0"
-    in_the_header = (*range(len(backup_file.MAGIC), head, 7), head - 1)  # each costs a scrypt
-    for at in (*in_the_header, head, head + piece, len(whole) - 1):
-        yield f"byte {at} flipped", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
-
-
-@pytest.mark.slow
-def test_whatever_was_changed_in_a_backup_it_does_not_open(sealed: Path, tmp_path: Path) -> None:
-    assert opens(sealed) is None
-    assert "passphrase is wrong" in str(opens(sealed, "another passphrase"))
-    for what, content in spoilt(sealed, tmp_path):
-        (tmp_path / "spoilt").write_bytes(content)
-        assert opens(tmp_path / "spoilt"), what
-
-
-def test_an_empty_content_and_whole_pieces_come_back(tmp_path: Path) -> None:
-    for size in (0, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1):
-        content = os.urandom(size)
-        backup_file.write(tmp_path / "made", content, Secret(PASSPHRASE))
-        assert backup_file.read(tmp_path / "made", Secret(PASSPHRASE)) == content
-
-
-@pytest.mark.parametrize(
-    ("cost", "block", "lanes"), [(63, 8, 1), (17, 255, 1), (17, 8, 255), (1, 8, 1)]
-)
-def test_a_header_that_asks_for_gigantic_or_no_work_is_refused_at_once(
-    sealed: Path, tmp_path: Path, cost: int, block: int, lanes: int
-) -> None:
-    header = backup_file.HEADER.pack(backup_file.MAGIC, 1, cost, block, lanes, b"s" * 32)
-    (tmp_path / "greedy").write_bytes(header + sealed.read_bytes()[len(header) :])
-    assert "out of bounds" in str(opens(tmp_path / "greedy"))
-
-
-@pytest.mark.parametrize("kind", ["missing", "a folder"])
-def test_what_is_no_file_is_said_to_be_none(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "backup"
-    if kind == "a folder":
-        path.mkdir()
-    with pytest.raises(StoreFailed, match="is not") as refused:
-        backup_file.read(path, Secret("a passphrase"))
-    assert "keyman backup" in refused.value.hint
-
-
-def test_a_backup_of_a_later_format_is_told_apart(sealed: Path, tmp_path: Path) -> None:
-    later = backup_file.HEADER.pack(backup_file.MAGIC, 2, 17, 8, 1, b"s" * 32)
-    (tmp_path / "later").write_bytes(later)
-    assert "format 2" in str(opens(tmp_path / "later"))
 
 
 @pytest.mark.parametrize(

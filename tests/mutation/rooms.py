@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BACKUP = "tests/commands/test_backup.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,7 @@ ROOMS = (
             "tests/contract/test_store.py",
             "tests/contract/test_store_sealed_file.py",
             "tests/contract/test_store_key.py",
-            f"{BACKUP}::test_whatever_was_changed_in_a_backup_it_does_not_open",
-            f"{BACKUP}::test_an_empty_content_and_whole_pieces_come_back",
-            f"{BACKUP}::test_a_header_that_asks_for_gigantic_or_no_work_is_refused_at_once",
-            f"{BACKUP}::test_a_backup_of_a_later_format_is_told_apart",
+            "tests/test_backup_file.py",
             "-k=not vault and not aws and not keyring",
         ),
         ("tests/test_tampering.py",),

@@ -24,6 +24,7 @@ SECTION = """\
 """
 ALL_HAVE_HEARD = timedelta(seconds=0.5)
 CARRIED_WITHIN = timedelta(seconds=20)  # by which the one before is handed out again
+KEPT_BEHIND = 1  # versions, beside the current one
 PROBED = "    verify: {get: /models}\n"
 
 
@@ -154,6 +155,8 @@ class StaticJudge(Judge):
             if not told:
                 continue
             version, secret, _ = max(told)
+            if found.current is not None and found.current > version + KEPT_BEHIND:
+                continue  # puts that nobody was told of went before it
             if secret not in found.stored and not self.explained(secret, found.at):
                 yield f"I3: version {version} was put, and is not there after [{found.kill}]"
 
