@@ -17,8 +17,8 @@ from tests.power_cut.evidence import Evidence, Handed
 A_MOMENT = timedelta(seconds=1)  # what was sent before a person acted may land after it
 LONGEST_DELAY = timedelta(seconds=3.2)
 OVERLAP = timedelta(seconds=2.5)
-# From the time that a promotion's record bears until every lookup is answered by it: far more than it
-# takes, for a machine on which three lives at a time, and other work, wait for two cores.
+# From the time that a promotion's record bears until every lookup is answered by it: far more than
+# it takes, for a machine on which three lives at a time, and other work, wait for two cores.
 PUBLISHED_WITHIN = timedelta(milliseconds=300)
 
 Fate = tuple[str | None, datetime]
