@@ -122,11 +122,13 @@ def made() -> Counter[str]:
     )
 
 
+@pytest.mark.slow
 def test_each_mutant_has_a_name_of_its_own(made: Counter[str]) -> None:
     assert len(made) > 5000
     assert set(made.values()) == {1}
 
 
+@pytest.mark.slow
 def test_what_is_explained_exists(made: Counter[str]) -> None:
     """A reason for a mutant that is not made any more is stale: the code it spoke of changed."""
     named = [name for names in EXPLAINED.values() for name in names]

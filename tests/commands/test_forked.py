@@ -124,6 +124,7 @@ def test_variables_that_count_from_the_start_ask_for_a_real_one() -> None:
     assert not fits({k: v for k, v in environ().items() if k != "PYTHONPATH"})
 
 
+@pytest.mark.slow
 def test_every_command_starts_with_no_other_s_imports() -> None:
     """What a command forgets to import, the interpreter at hand would hide."""
     done = subprocess.run(

@@ -340,6 +340,7 @@ def test_two_processes_put_at_once_and_nothing_is_lost(durable: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_reader_in_another_process_sees_whole_values_in_order(durable: Place) -> None:
     reader = durable.open()
     seen: list[int] = []

@@ -307,6 +307,7 @@ def test_ready_changes_nothing(world: World) -> None:
         assert world.labels() == before
 
 
+@pytest.mark.slow
 def test_the_list_goes_over_all_pages_and_takes_only_ours(world: World) -> None:
     store = world.store()
     names = [f"n{n:03}" for n in range(105)]
