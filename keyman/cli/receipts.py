@@ -74,7 +74,15 @@ def outcome(reached: Reached, receipt: Json, *, waited: bool, told: bool) -> int
     if waited and receipt["kind"] == "revoke" and _left_without(reached, receipt["name"]):
         terminal.note(f"{receipt['name']} has no usable secret yet: `keyman daemon` goes on")
         return NOT_FINISHED_IN_TIME
+    if not reached.running and _something_is_left(receipt):
+        terminal.warn("no daemon is running: `keyman daemon` goes on with what is left to do")
     return NOT_FINISHED_IN_TIME if waited and not final(receipt) else 0
+
+
+def _something_is_left(receipt: Json) -> bool:
+    """The order itself, or the end of an overlap that it began."""
+    overlaps = receipt["kind"] != "revoke" and receipt["promoted_at"] and receipt["until"]
+    return not final(receipt) or bool(overlaps)
 
 
 def _left_without(reached: Reached, name: str) -> bool:

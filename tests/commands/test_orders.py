@@ -11,6 +11,8 @@ import pytest
 from tests.commands.shapes import RECEIPT, mistakes
 from tests.commands.world import Cloud, Home
 
+GOES_ON = "no daemon is running: `keyman daemon` goes on with what is left to do"
+
 
 @pytest.fixture(params=["daemon", "alone"])
 def begun(place: Home, request: pytest.FixtureRequest) -> Iterator[Home]:
@@ -44,6 +46,22 @@ def test_whoever_is_left_without_a_secret_is_told(place: Home, sky: Cloud) -> No
     with sky.fault(operation="RenewApiKey", effect="throttle"):
         done = place.keyman("revoke", "genai", "--now", "--yes", "--timeout", "2s")
     assert (done.status, "keyman daemon" in done.err) == (7, True), done
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_whoever_has_no_daemon_is_told_what_is_left_to_do(place: Home, *, daemon: bool) -> None:
+    """An overlap that nobody ends, an order that nobody carries out; but not what is done."""
+    place.configure(overlap="1h")
+    place.start()
+    with place.daemon() if daemon else nullcontext():
+        rotated = place.keyman("rotate", "genai")
+        waits = place.keyman("rotate", "genai", "--no-wait", "--json")
+        rolled_back = place.keyman("rollback", "genai")
+        switched = place.keyman("activate", "genai", "--slot", "key-two")
+    assert waits.json["state"] == "waiting"
+    said = "" if daemon else f"keyman: warning: {GOES_ON}\n"
+    assert [done.err for done in (rotated, waits, rolled_back)] == [said] * 3
+    assert switched.err == ""
 
 
 def test_a_receipt_for_every_kind_of_order(begun: Home, sky: Cloud) -> None:
