@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from keyman.core.model import Stage
 from tests.credentials import at, version
-from tests.power_cut.case import over
-from tests.power_cut.evidence import Evidence, Found, Handed, Kill, Nothing, Put
+from tests.power_cut.case import ended_before
+from tests.power_cut.evidence import Evidence, Found, Handed, Kill, Nothing, Ordered, Put
 from tests.power_cut.static_case import StaticJudge
 from tests.power_cut.verdict import PUBLISHED_WITHIN, Judge
 
@@ -75,25 +75,39 @@ def test_what_was_put_may_end_before_anybody_was_given_it() -> None:
     assert len(story(cut_off, later, last=handed(1, "a", 0), at=9)) == 1
 
 
-def test_a_secret_is_over_when_the_last_version_that_has_it_is() -> None:
+def test_a_secret_has_ended_when_every_version_that_has_it_says_so() -> None:
     first = version(5, Stage.RETIRED, attempt="one", retired_at=at(-20))
     again = version(9, Stage.REVOKED, attempt="one", revoked_at=at(0))
-    another = version(8, Stage.REVOKED, revoked_at=at(-1))
-    assert over([first, another, again], at(1 / 120), 1.0) == [8], "half a second ago"
-    assert over([first, another, again], at(1), 1.0) == [5, 8, 9]
-    assert over([first, another, version(9, Stage.PREVIOUS, attempt="one")], at(1), 1.0) == [8]
-    abandoned = version(9, Stage.REVOKED, attempt="one", revoked_at=at(-9))
-    used = version(5, Stage.CURRENT, attempt="one")
-    assert over([used, another, abandoned], at(1), 1.0) == [8]
+    another = version(8, Stage.REVOKED, revoked_at=at(-9))
+    assert ended_before([first, another, again], at(-1)) == [8]
+    assert ended_before([first, another, again], at(1)) == [5, 8, 9]
+    assert ended_before([first, another, replace(again, stage=Stage.PREVIOUS)], at(1)) == [8]
+    to_be_destroyed = replace(again, revoked_at=None, dead_at=at(-5))
+    assert ended_before([first, another, to_be_destroyed], at(1)) == [8]
+
+
+def test_a_rollback_that_came_to_nothing_excuses_nothing() -> None:
+    first = version(5, Stage.RETIRED, attempt="one", retired_at=at(-20))
+    nothing = version(9, Stage.REVOKED, attempt="one", given_up="no verdict", promoted_at=None)
+    assert ended_before([first, nothing], at(1)) == [5, 9]
+    assert ended_before([replace(first, stage=Stage.PREVIOUS), nothing], at(1)) == []
+    assert ended_before([nothing], at(1)) == []
 
 
 def test_what_was_put_is_kept_until_two_later_ones_came() -> None:
     told = Put(after(1), "c", answered=after(2), version=3)
+    cut_off, later = Put(after(3), "d"), Put(after(4), "e")
+    back = Ordered(after(3), "rollback", {}, "key", answered=False)
 
-    def said(current: int | None, *stored: str) -> list[str]:
+    def said(latest: int | None, *puts: Put, stored: str = "", rollback: bool = False) -> int:
         kill, kept = Kill("", NOON, after(9)), frozenset(stored)
-        found = Found(kill, after(9), stored=kept, current=current)
-        return list(StaticJudge(Evidence(put=[told], found=[found]), [], [], never)._forgotten())
+        found = Found(kill, after(9), stored=kept, latest=latest)
+        orders = [back] if rollback else []
+        evidence = Evidence(put=[told, *puts], found=[found], ordered=orders)
+        return len(list(StaticJudge(evidence, [], [], never)._forgotten()))
 
-    assert said(3, "c") == said(4, "c", "b") == said(5, "b", "e") == []
-    assert len(said(2, "b")) == len(said(4, "b")) == len(said(None)) == 1
+    assert said(3, stored="c") == said(4, cut_off, stored="cd") == 0
+    assert said(5, cut_off, later, stored="de") == said(5, cut_off, stored="bd", rollback=True) == 0
+    assert said(4, cut_off, stored="d") == 1, "the one before is kept"
+    assert said(5, cut_off, stored="d") == 1, "nobody brought two"
+    assert said(None) == said(2, stored="b") == said(5, stored="e") == 1

@@ -956,6 +956,23 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Wait,
     ),
     (
+        "also one that a rollback carried on, whose first version was over before",
+        credential(
+            replace(
+                OLD, stage=Stage.RETIRED, slot=None, handle="left", attempt=OWN.attempt, number=1
+            ),
+            carried := replace(OWN, carries=1, promoted_at=at(-9), stored=False),
+            replace(NEWER, slot=None, handle="now", number=4),
+            spec=KEYLESS,
+            home=None,
+        ),
+        also(
+            Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
+            KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", "mask-1", OLD.expires_at),)),
+        ),
+        Revoke(carried),
+    ),
+    (
         "the secret of a dead version is dropped",
         credential(dead := version(1, Stage.REVOKED), NEWER),
         seen(empty("one", "REVOKED"), looks(NEWER)),

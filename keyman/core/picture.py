@@ -240,7 +240,8 @@ class Picture:
         over = v.stage is Stage.REVOKED and v.issued_at is not None and v.revoked_at is None
         if not kind or not over:
             return False
-        return all(w.stage is Stage.REVOKED for w in self.versions if w.attempt == v.attempt)
+        shared = (w.stage for w in self.versions if w.attempt == v.attempt)
+        return all(stage in (Stage.RETIRED, Stage.REVOKED) for stage in shared)
 
     def _gone_with_its_key(self, v: Version) -> bool:
         """Its key is not shown, and a probe refused what was last handed out of it.

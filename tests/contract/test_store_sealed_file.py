@@ -245,7 +245,7 @@ def test_a_store_opened_for_the_first_time_by_many_at_once_is_one_store(path: Pa
 
 def test_what_another_began_meanwhile_is_left_as_it_is(path: Path, store: SealedFile) -> None:
     """Found empty, and the lock came when somebody else had made something of it."""
-    other = store._db  # of the same SQLite: locks of another one in this process are not seen
+    other = store._db  # of the same SQLite library: another one here would not see its locks
     for table in ("header", "keys", "secrets"):
         other.execute(f"DROP TABLE {table}")
     other.execute("PRAGMA application_id = 0")

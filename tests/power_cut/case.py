@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from keyman.core.model import Stage, Version
@@ -151,6 +151,7 @@ class Case:
         found.still_on = self._over_and_taken(resting, taken, at)
         found.not_kept = tuple(v.number for v in versions if _unkept(v, resting))
         current = resting.record.current
+        found.latest = current.number if current else None
         if current is not None and not (current.dead_at or current.compromised):
             found.current, found.secret = current.number, resting.secrets.get(current.number)
             found.accepted = found.secret in taken
@@ -168,20 +169,27 @@ class Case:
     def _over_and_taken(self, resting: Resting, taken: set[str], at: datetime) -> dict[int, str]:
         """Versions that the journal says are ended, which the cloud should have heard by now."""
         handed = self.evidence.digests()
-        ended = over(resting.record.versions, at, self.heard_within)
+        ended = ended_before(resting.record.versions, at - timedelta(seconds=self.heard_within))
         secrets = {n: resting.secrets.get(n) or handed.get(n) for n in ended}
         return {n: secret for n, secret in secrets.items() if secret and secret in taken}
 
 
-def over(versions: Sequence[Version], at: datetime, within: float) -> list[int]:
-    """Those that ended more than so many seconds before, by number.
+def ended_before(versions: Sequence[Version], moment: datetime) -> list[int]:
+    """The numbers of those whose secret the provider is said to have ended by then.
 
-    A rollback's version has the secret, and the attempt, of an earlier one: while one of them is
-    not over none is, and then what the last of them says counts for all.
+    A rollback's version has the secret, and the attempt, of an earlier one: while anything is left
+    to be done about one of them nobody says so, and else the last end counts. What was given up
+    before it had a place of its own says nothing.
     """
-    kept = {v.attempt for v in versions if v.stage not in (Stage.RETIRED, Stage.REVOKED)}
-    ends = {v.attempt: ended_at(v) for v in versions if v.attempt not in kept}
-    long_ago = {a for a, end in ends.items() if end and (at - end).total_seconds() > within}
+    ends: dict[str, list[datetime | None]] = {}
+    for v in versions:
+        if not (v.given_up and v.revoked_at is None):
+            ends.setdefault(v.attempt, []).append(ended_at(v))
+    long_ago = {
+        attempt
+        for attempt, told in ends.items()
+        if all(end is not None and end < moment for end in told)
+    }
     return [v.number for v in versions if v.attempt in long_ago]
 
 

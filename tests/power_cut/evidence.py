@@ -117,7 +117,8 @@ class Found:
     at: datetime
     open_versions: int = 0
     stored: frozenset[str] = frozenset()  # every secret in the store
-    current: int | None = None  # the version that lookups may be answered with
+    latest: int | None = None  # the version that was promoted last, whether or not it is dead
+    current: int | None = None  # the same, if lookups may be answered with it
     secret: str | None = None
     accepted: bool | None = None
     not_kept: tuple[int, ...] = ()  # versions whose secret is not in the store as it must be

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tests.power_cut import weather
 from tests.power_cut.case import Case, Entry, Rule, Targets
 from tests.power_cut.cloud import MARK, Cloud
-from tests.power_cut.evidence import Evidence, Handed, Put, now
+from tests.power_cut.evidence import Evidence, Found, Handed, Put, now
 from tests.power_cut.outside import Resting
 from tests.power_cut.people import People
 from tests.power_cut.verdict import Judge
@@ -24,7 +24,7 @@ SECTION = """\
 """
 ALL_HAVE_HEARD = timedelta(seconds=0.5)
 CARRIED_WITHIN = timedelta(seconds=20)  # by which the one before is handed out again
-KEPT_BEHIND = 1  # versions, beside the current one
+KEPT_BEHIND = 1  # version, beside the one that was promoted last
 PROBED = "    verify: {get: /models}\n"
 
 
@@ -154,11 +154,22 @@ class StaticJudge(Judge):
             told = [(v, s, at) for v, s, at in self._taken() if at < found.kill.at]
             if not told:
                 continue
-            version, secret, _ = max(told)
-            if found.current is not None and found.current > version + KEPT_BEHIND:
-                continue  # puts that nobody was told of went before it
+            version, secret, since = max(told)
+            if self._pushed_out(version, since, found):
+                continue
             if secret not in found.stored and not self.explained(secret, found.at):
                 yield f"I3: version {version} was put, and is not there after [{found.kill}]"
+
+    def _pushed_out(self, version: int, since: datetime, found: Found) -> bool:
+        """By later ones that the journal has, and that people may have brought: puts whose answer
+        was lost, what a rollback or somebody's end of a secret brought back.
+        """
+        if found.latest is None or found.latest <= version + KEPT_BEHIND:
+            return False
+        puts = (one.at for one in self.evidence.put if one.version is None)
+        rollbacks = (one.at for one in self.evidence.ordered if one.verb == "rollback")
+        brought = (*puts, *rollbacks, *self._ended.values())
+        return sum(since < at < found.at for at in brought) > KEPT_BEHIND
 
     def _went_back(self) -> Iterator[str]:
         for version, _, told in self._taken():

@@ -19,7 +19,7 @@ LONGEST_DELAY = timedelta(seconds=3.2)
 OVERLAP = timedelta(seconds=2.5)
 # From the time that a promotion's record bears until every lookup is answered by it: far more than
 # it takes, for a machine on which three lives at a time, and other work, wait for two cores.
-PUBLISHED_WITHIN = timedelta(milliseconds=300)
+PUBLISHED_WITHIN = timedelta(milliseconds=200)
 
 Fate = tuple[str | None, datetime]
 
