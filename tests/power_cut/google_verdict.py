@@ -74,7 +74,7 @@ class GoogleJudge(Judge):
             handed_out.add(earlier.secret)
             # What outlived its sender may land when the next owner has asked already.
             held_back = "delay" in (earlier.fault, later.fault)
-            # And a wish that was sent may be taken down a second later, where lives share two cores.
+            # And a wish may be taken down a second after it was sent, where lives share two cores.
             since = earlier.at - (LONGEST_DELAY if held_back else 2 * A_MOMENT)
             born = any(since < at < later.at for at in evidence.started)
             wished = any(since < at < later.at for at in wishes)
