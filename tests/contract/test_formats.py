@@ -124,6 +124,21 @@ def test_a_backup_opens_elsewhere(tmp_path: Path) -> None:
     assert path.read_bytes()[20:52] != salt
 
 
+@pytest.mark.parametrize(
+    "sizes", [(0,), (1,), (PIECE - 1,), (PIECE,), (PIECE, 1), (PIECE, PIECE), (PIECE, PIECE, 5)]
+)
+def test_pieces_are_numbered_and_the_last_one_says_so(sizes: tuple[int, ...]) -> None:
+    content, last = os.urandom(sum(sizes)), len(sizes) - 1
+    sealed = list(backup_file._sealed(content, KEY, b"its header"))
+    nonces = [number.to_bytes(11, "big") + bytes([number == last]) for number in range(len(sizes))]
+    opened = [
+        AESGCM(KEY).decrypt(nonce, piece, b"its header")
+        for nonce, piece in zip(nonces, sealed, strict=True)
+    ]
+    assert tuple(map(len, opened)) == sizes
+    assert b"".join(opened) == content
+
+
 @pytest.mark.parametrize("what", ["somebody's", "link", "folder", "empty"])
 def test_what_is_no_backup_is_not_written_over(tmp_path: Path, what: str) -> None:
     path = tmp_path / "backup"
