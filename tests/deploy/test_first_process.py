@@ -156,7 +156,8 @@ class Hangs:
     def find_spec(self, name, path=None, target=None):
         if name == "click":
             pathlib.Path(__file__).with_name("hangs").touch()
-            time.sleep(600)
+            while True:  # a signal just before a long sleep would be heeded after it
+                time.sleep(0.1)
 
 sys.meta_path.insert(0, Hangs())
 """
