@@ -8,6 +8,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from keyman.core.model import Secret
 from keyman.stores import open_store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PAUSE = 0.005  # seconds: who writes without any keeps readers out on a busy machine; no keyman does
 
 
 def nth_value(n: int) -> str:
@@ -53,6 +55,7 @@ def main() -> None:
         store.put("churn", 1, Secret(nth_value(n)))
         print(n, flush=True)
         n += 1
+        time.sleep(PAUSE)
     store.close()
 
 
