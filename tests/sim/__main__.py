@@ -31,7 +31,7 @@ from tests.sim.setups import SETUPS
 from tests.sim.world import Machine, Saves
 
 CHUNK = 12
-SHOWN = 8
+SHOWN = 8  # with what led to them
 YEARS = 10
 QUARTERLY, RATE = 0.01, 0.02  # of all years, those with four rotations each; and their troubles
 SLOW_YEARS, SLOW_RATE = 50, 0.05
@@ -153,10 +153,11 @@ def show(broken: list[Ran], part: str) -> None:
     kinds: dict[tuple[str, str], list[Ran]] = {}
     for ran in broken:
         kinds.setdefault((ran.setup, (ran.broken or "")[:60]), []).append(ran)
-    for alike in list(kinds.values())[:SHOWN]:
+    for place, alike in enumerate(kinds.values()):
         ran = min(alike, key=lambda r: len(r.plan))
         print(f"\n{len(alike)} times: {ran.broken}")
-        print("   " + "\n   ".join(ran.trace[-60:]))
+        if place < SHOWN:
+            print("   " + "\n   ".join(ran.trace[-60:]))
         print(f'   replay: python -m tests.sim --replay "{ran.setup} {ran.plan}"', flush=True)
 
 
