@@ -111,6 +111,11 @@ EXPIRY = at(90 * DAY)
 OF_KEYS: dict[str, Any] = {"spec": KEYLESS, "home": None}
 IN_USE = version(2, Stage.CURRENT, None, handle="now", promoted_at=at(-60))
 OWN = version(3, Stage.REVOKED, None, handle="left", given_up="refused", promoted_at=None)
+BEFORE_OWN = replace(OLD, slot=None, handle="left", attempt=OWN.attempt)
+BOTH_KEYS = also(
+    Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
+    KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", OLD.mask, OLD.expires_at),)),
+)
 TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     # Seeing before acting.
     (
@@ -943,33 +948,25 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
     (
         "unless another version still has its secret",
         credential(
-            replace(OLD, slot=None, handle="left", attempt=OWN.attempt, replaced_at=at(-1)),
+            replace(BEFORE_OWN, replaced_at=at(-1)),
             replace(OWN, carries=1, stored=False),
             replace(NEWER, slot=None, handle="now", number=4),
             spec=KEYLESS,
             home=None,
         ),
-        also(
-            Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
-            KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", "mask-1", OLD.expires_at),)),
-        ),
+        BOTH_KEYS,
         Wait,
     ),
     (
         "also one that a rollback carried on, whose first version was over before",
         credential(
-            replace(
-                OLD, stage=Stage.RETIRED, slot=None, handle="left", attempt=OWN.attempt, number=1
-            ),
+            replace(BEFORE_OWN, stage=Stage.RETIRED),
             carried := replace(OWN, carries=1, promoted_at=at(-9), stored=False),
             replace(NEWER, slot=None, handle="now", number=4),
             spec=KEYLESS,
             home=None,
         ),
-        also(
-            Observed(NOW, (KeySeen("now", "ACTIVE", (looks(replace(NEWER, slot=None)),)),)),
-            KeySeen("left", "ACTIVE", (SlotSeen(None, "ACTIVE", "mask-1", OLD.expires_at),)),
-        ),
+        BOTH_KEYS,
         Revoke(carried),
     ),
     (
