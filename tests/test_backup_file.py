@@ -87,18 +87,7 @@ def test_whatever_was_changed_in_a_backup_it_does_not_open(sealed: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("cost", "block", "lanes"),
-    [
-        (63, 8, 1),
-        (21, 8, 1),
-        (13, 8, 1),
-        (1, 8, 1),
-        (17, 255, 1),
-        (17, 7, 1),
-        (17, 8, 255),
-        (17, 8, 5),
-        (17, 8, 0),
-    ],
+    ("cost", "block", "lanes"), [(63, 8, 1), (17, 255, 1), (17, 8, 255), (1, 8, 1)]
 )
 def test_a_header_that_asks_for_gigantic_or_no_work_is_refused_at_once(
     sealed: Path, tmp_path: Path, cost: int, block: int, lanes: int
