@@ -639,6 +639,18 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Wait,
     ),
     (
+        "unused for long enough in the picture that says so",
+        credential(OLD, NEWER),
+        seen(looks(OLD, last_used_at=at(-DAY / 2 - 1)), looks(NEWER), minutes=-1),
+        Retire(ONE, OLD),
+    ),
+    (
+        "not yet in the picture, whatever the clock says since",
+        credential(OLD, NEWER),
+        seen(looks(OLD, last_used_at=at(-DAY / 2)), looks(NEWER), minutes=-1),
+        Wait,
+    ),
+    (
         "in use or not, not beyond max_overlap",
         with_policy(credential(OLD, NEWER), max_overlap=timedelta(hours=36)),
         seen(looks(OLD, last_used_at=at(-1)), looks(NEWER)),

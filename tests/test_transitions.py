@@ -336,6 +336,21 @@ def test_a_success_is_counted_and_enough_of_them_are_a_proof() -> None:
     assert t.probed(hurt(CURRENT, BEGUN), BEGUN, Verdict.ACCEPTED, None, NOW).failures == 0
 
 
+@pytest.mark.parametrize("state", ["INACTIVE", "ACTIVE", "REVOKED"])
+def test_what_was_accepted_before_it_was_switched_off_is_proven_anew(state: str) -> None:
+    told = replace(BEGUN, successes=2, verified_at=at(-1))
+    found = t.observed_now(credential(CURRENT, told), seen(looks(CURRENT), looks(told, state)))
+    anew = replace(told, successes=0, verified_at=None)
+    assert found.versions == (CURRENT, anew if state == "INACTIVE" else told)
+
+
+def test_what_lookups_hand_out_is_another_question() -> None:
+    current = replace(CURRENT, successes=2, verified_at=at(-1))
+    assert t.observed_now(credential(current), seen(looks(current, "INACTIVE"))).versions == (
+        current,
+    )
+
+
 @pytest.mark.parametrize("minutes", [-2, -2.1, None, 1])
 def test_after_a_pause_the_probes_begin_anew(minutes: float | None) -> None:
     last = None if minutes is None else at(minutes)

@@ -352,14 +352,14 @@ def retire_when_overlap_ends(s: Situation) -> Step | None:
             return _look(s)
         if s.hidden(v):
             return Accept(v, Stage.RETIRED, "the provider shows its key no more")
-        if s.current_is_sound and (s.quiet(v, s.now) or s.now >= s.overlap_cap(v)):
-            return _switch_off(s, v) if _seen_unused(s, v) else _look(s)
+        if s.current_is_sound and (_seen_unused(s, v) or s.now >= s.overlap_cap(v)):
+            return _switch_off(s, v)
     return None
 
 
 def _seen_unused(s: Situation, v: Version) -> bool:
-    """By a picture in which it has been unused for long enough: an older one shows no later use."""
-    return s.now >= s.overlap_cap(v) or s.o is None or s.quiet(v, s.o.at)
+    """By a picture in which it had been unused for long enough: an older one shows no later use."""
+    return s.quiet(v, s.o.at if s.o else s.now)
 
 
 def _switch_off(s: Situation, v: Version) -> Step:

@@ -16,6 +16,7 @@ from keyman.core.model import (
     OrderState,
     Place,
     Stage,
+    State,
     Verdict,
     Version,
 )
@@ -33,7 +34,7 @@ def observed_now(c: Credential, o: Observed) -> Credential:
     """The provider was asked. If its tags know a later owner than we do, our journal is old."""
     waited_for = c.open_version is not None or _leaks(c)
     c = _prepared(replace(c, doubt_at=None), "observe", waited_for=waited_for)
-    c = c if c.spec.slots else _ends_as_shown(c, o)
+    c = _to_be_proven_anew(c, o) if c.spec.slots else _ends_as_shown(c, o)
     ours = [key.epoch for key in o.keys if key.owner == c.spec.installation]
     latest = max(ours, default=0)
     if latest <= c.epoch or c.claimed:
@@ -50,6 +51,15 @@ def _ends_as_shown(c: Credential, o: Observed) -> Credential:
         if ends and (v.expires_at is None or abs(ends - v.expires_at) > SAME_EXPIRY):
             c = c.with_version(v.number, expires_at=ends)
     return c
+
+
+def _to_be_proven_anew(c: Credential, o: Observed) -> Credential:
+    """What was accepted before it was switched off says nothing of when it is on again."""
+    v = c.at(Stage.PENDING)
+    seen = o.slot(v.place) if v else None
+    if v is None or seen is None or seen.state != State.INACTIVE:
+        return c
+    return c.with_version(v.number, verified_at=None, successes=0)
 
 
 def claimed(c: Credential, epoch: int, now: datetime, *, fenced: bool) -> Credential:

@@ -139,6 +139,8 @@ def tell(part: str, tallies: Iterable[Tally], passed: Passed) -> tuple[int, list
     began, counts, broken = time.monotonic(), Counter[str](), []
     for tally in tallies:
         counts[tally.setup] += tally.count
+        for ran in tally.broken:  # at once: a big run goes on for an hour
+            print(f"broken: {ran.setup} {ran.plan}: {(ran.broken or '')[:80]}", flush=True)
         broken += tally.broken
         passed.add(tally.passed)
     took = time.monotonic() - began

@@ -107,6 +107,7 @@ class Cloud:
     doors: dict[str, Door] = field(default_factory=dict)
     tokens: dict[str, tuple[datetime, Issued | Created]] = field(default_factory=dict)
     flying: list[Flying] = field(default_factory=list)
+    landing: bool = False  #: what happens now was sent long ago
     made: int = 0
     down_until: datetime = LONG_AGO
     changed_at: datetime = LONG_AGO
@@ -174,9 +175,8 @@ class Cloud:
             raise PowerCut
         if self.world.true < self.down_until:
             return Verdict.SILENT
-        if trouble == "forbidden":
-            self.world.probed(secret.reveal(), Verdict.FORBIDDEN)
         if trouble in ("silent", "forbidden"):
+            self.world.probed(secret.reveal(), Verdict(trouble))
             return Verdict(trouble)
         verdict = Verdict.ACCEPTED if self.accepts(secret.reveal()) else Verdict.REFUSED
         self.world.probed(secret.reveal(), verdict)
@@ -223,10 +223,13 @@ class Cloud:
         """Let the calls arrive whose time has come."""
         for call in [c for c in self.flying if c.lands <= self.world.true]:
             self.flying.remove(call)
+            self.landing = True
             try:
                 call.arrive()
             except errors.ProviderFailed as error:
                 self.world.trouble(f"late {call.verb} refused: {error}", ())
+            finally:
+                self.landing = False
 
     # A hand in the console.
 

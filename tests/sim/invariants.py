@@ -54,9 +54,11 @@ class Watch:
         self.touched_at: datetime | None = None  # last change from outside
         self.clocks_set = False
         self.set_in_turn = 0  # in which the clock was set last
+        self.set_back = timedelta(0)  # by how much, since what is handed out was last seen to work
         self.was_restored = False
         self.refused_since: datetime | None = None
         self.vouched_at: datetime = LONG_AGO  # a probe was told that the secret is known
+        self.silent_at: datetime = LONG_AGO  # a probe was told nothing
         self.shown_dead: tuple[str, datetime] | None = None  # what is handed out, and since when
         self.store_was_asked = False  # whether it can take another secret
         self.ever_handed: set[str] = set()
@@ -89,9 +91,10 @@ class Watch:
     def outside(self) -> None:
         self.touched_at = self.world.true
 
-    def clock_set(self) -> None:
+    def clock_set(self, by: timedelta) -> None:
         self.outside()
         self.clocks_set = True
+        self.set_back += max(-by, timedelta(0))
         self.set_in_turn = self.world.turns
 
     def restored(self) -> None:
@@ -100,7 +103,8 @@ class Watch:
         self.highest = 0
         kept = {self.secret_of(v) for v in self.world.record.versions if v.compromised}
         self.leaked = {s: now for s, now in self.leaked.items() if s in kept}
-        self.overlap_wish = None
+        open_orders = (order for order in self.world.record.orders if order.open)
+        self.overlap_wish = next((o.overlap for o in open_orders if o.overlap is not None), None)
         handed = self.handed()
         self.highest = handed[0].number if handed else 0
 
@@ -151,6 +155,9 @@ class Watch:
             raise Broken("I3", f"the secret of version {number} is dropped, and handed out")
 
     def probed(self, secret: str, verdict: Verdict) -> None:
+        if verdict is Verdict.SILENT:
+            self.silent_at = self.world.true
+            return
         if verdict is Verdict.FORBIDDEN:
             self.vouched_at = self.world.true
             return
@@ -178,7 +185,10 @@ class Watch:
         if world.setup.lag or record.failures or world.cloud.down_until > self.shown_dead[1]:
             return
         since = max(self.shown_dead[1], world.troubled_at)
-        if world.true - since > ONCE_SHOWN:
+        # Without an answer the next picture tells, which must show a change by then.
+        unanswered = self.silent_at >= self.shown_dead[1]
+        patience = world.setup.policy.verify.within / 2 if unanswered else timedelta(0)
+        if world.true - since > ONCE_SHOWN + patience:
             raise Broken("I1/I10", f"{secret} is shown dead since {since}, and was handed out")
 
     # Every change of ours at the provider.
@@ -248,6 +258,8 @@ class Watch:
         on = any(s.state(now) == "ACTIVE" for k in keys if not k.gone for s in k.slots.values())
         if on or secret in self.leaked or self._touched_lately():
             return
+        if self.world.cloud.landing and self.handed() is None:
+            return  # it was sent beside a current one, which a person has destroyed since
         raise Broken("I2", f"retire of {place.slot} switches off the last slot")
 
     # Every record.
@@ -384,13 +396,13 @@ class Watch:
             raise Broken("I4", "the key of another installation was claimed")
         handed = self.handed()
         if handed is None or world.cloud.accepts(handed[1]):
-            self.refused_since = None
+            self.refused_since, self.set_back = None, timedelta(0)
             return
         self._no_longer_than_it_takes_to_ask(handed[1], world.record)
         self.refused_since = self.refused_since or world.true
         # Where nothing can be looked at, clients' complaints tell, and they come at once.
         looks = world.setup.policy.observe_every if world.spec.observes else timedelta(0)
-        looked = max(self.refused_since, self.vouched_at) + looks
+        looked = max(self.refused_since, self.vouched_at) + looks + self.set_back
         known = max(looked, world.cloud.down_until) + NOTICING  # in an outage nobody can be asked
         if world.true > known and not world.setup.lag:
             raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")

@@ -197,7 +197,7 @@ def set_clock_back(world: World) -> None:
 def _set_clock(world: World, by: timedelta) -> None:
     """The daemon's guard notices at once, and tells the rotator."""
     world.skew += by
-    world.watch.clock_set()
+    world.watch.clock_set(by)
     with suppress(PowerCut, errors.Conflict, errors.StoreFailed):
         world.rotator.clock_moved(world.setup.name, by)
 
