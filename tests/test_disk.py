@@ -63,9 +63,10 @@ def test_a_call_that_fails_costs_nothing_and_planted_bugs_are_found() -> None:
     "fault",
     [
         "slots/openat store.sealed/EIO/once",  # SQLite goes on reading only
-        "slots/ftruncate daemon.lock/EIO/on",
-        "slots/fchmod generation/EIO/on",
-        "first start/fsync life/ENOSPC/on",  # the folder of a new journal
+        pytest.param("slots/ftruncate daemon.lock/EIO/on", marks=pytest.mark.slow),
+        pytest.param("slots/fchmod generation/EIO/on", marks=pytest.mark.slow),
+        # The folder of a new journal.
+        pytest.param("first start/fsync life/ENOSPC/on", marks=pytest.mark.slow),
     ],
 )
 def test_what_once_broke(fault: str) -> None:

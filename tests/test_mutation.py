@@ -105,6 +105,7 @@ def test_what_careless_tests_miss_survives(tmp_path: Path) -> None:
     assert found["rule.py:Lamp.bright: self.volts > 3 -> self.volts <= 3"] == "killed"
 
 
+@pytest.mark.slow
 def test_tests_that_fail_anyway_judge_nothing(tmp_path: Path) -> None:
     found, failed = run(tmp_path, CAREFUL.replace("== 2", "== 3"))
     assert found == {}

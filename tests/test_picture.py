@@ -175,7 +175,7 @@ def test_tokens_are_one_bar_that_says_how_often() -> None:
     assert len(svg(timeline(plan(tokens())))) < 6000
 
 
-@pytest.mark.parametrize("many", [1, 5, 40, 500])
+@pytest.mark.parametrize("many", [1, 5, 40, pytest.param(500, marks=pytest.mark.slow)])
 def test_the_sheet_grows_with_what_is_on_it(many: int) -> None:
     until = at(120 * DAY)
     picture = drawn(*(named(f"genai-{number}", until) for number in range(many)))

@@ -73,6 +73,7 @@ def ran(where: Path, *words: str) -> str:
     return run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_a_summary_over_workers_names_skip_and_command(pytester_root: Path) -> None:
     said = ran(pytester_root)
     assert "real servers" in said, said

@@ -254,6 +254,7 @@ def test_what_was_there_is_kept_aside_and_still_opens(
         assert value(old) == newest
 
 
+@pytest.mark.slow
 def test_a_restore_that_cannot_write_changes_nothing(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -294,6 +295,7 @@ def test_until_the_provider_was_asked_a_restored_home_hands_nothing_out(
         assert value(place) == secret
 
 
+@pytest.mark.slow
 def test_a_backup_from_before_two_rotations_leads_to_a_fresh_key(
     place: Home, sky: Cloud, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -369,6 +371,7 @@ def test_killed_at_any_moment_it_leaves_the_old_home_or_one_to_be_restored_again
 STATIC = "  partner:\n    provider: static\n    base_url: {url}\n"
 
 
+@pytest.mark.slow
 def test_a_secret_by_hand_waits_for_a_person_s_word(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -505,6 +508,7 @@ def openai() -> Iterator[tuple[Home, OpenAISandbox, str]]:
 
 
 @pytest.mark.parametrize("revoked", [False, True])
+@pytest.mark.slow
 def test_a_key_that_was_deleted_since_is_replaced_and_one_that_was_made_since_is_left(
     openai: tuple[Home, OpenAISandbox, str], revoked: bool
 ) -> None:

@@ -212,6 +212,7 @@ def test_once_gets_over_a_passing_fault(place: Home, sky: Cloud) -> None:
     assert (done.status, complaints(done)) == (0, [])
 
 
+@pytest.mark.slow
 def test_once_tries_one_version_and_says_why_it_came_to_nothing(place: Home, sky: Cloud) -> None:
     place.edit("within: 120s", "within: 8s")
     with sky.fault(effect="status", status=401, operation="ChatCompletions"):

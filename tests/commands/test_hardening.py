@@ -86,6 +86,7 @@ def test_once_neither(place: Home) -> None:
 
 
 @on_linux
+@pytest.mark.slow
 def test_what_could_not_be_done_is_a_warning(place: Home) -> None:
     """And no reason not to serve."""
     customised(place, TELLS + REFUSES)

@@ -84,6 +84,7 @@ def test_what_is_typed_wrong_is_asked_again_and_ctrl_c_writes_nothing(bare: Home
     assert not bare.state.exists()
 
 
+@pytest.mark.slow
 def test_of_several_profiles_one_is_asked_for(bare: Home) -> None:
     file = bare.folder / ".oci" / "config"
     file.parent.mkdir()
@@ -106,6 +107,7 @@ def test_of_several_profiles_one_is_asked_for(bare: Home) -> None:
     assert f"file: {file}" not in bare.config.read_text()  # it is where it is expected
 
 
+@pytest.mark.slow
 def test_what_options_said_stands_whatever_is_answered(bare: Home) -> None:
     elsewhere = "http://127.0.0.1:9/openai/v1"
     words = ("--provider", "oci-genai", "--set", f"base_url={elsewhere}")
@@ -347,6 +349,7 @@ def test_without_a_home_it_says_so() -> None:
     assert "export HOME" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_admin_key_is_pointed_at_and_never_copied(bare: Home) -> None:
     sandbox = OpenAISandbox(seed=1)
     with sandbox.serve():

@@ -188,6 +188,7 @@ def test_without_the_package_two_lines_say_how_to_get_it(alone: Home) -> None:
     assert alone.run("status").status == 0, "looking needs no apprise"
 
 
+@pytest.mark.slow
 def test_check_says_that_nobody_is_told_and_who_can_t_be(alone: Home, hook: Receiver) -> None:
     assert "notify_empty" in alone.keyman("check", "--json").out
     alone.keyman("put", "partner", stdin="sk-1\n")

@@ -164,6 +164,7 @@ def test_check_finds_a_home_that_can_not_be_written(place: Home) -> None:
     assert message == f"the home: this user may not write to {place.state}"
 
 
+@pytest.mark.slow
 def test_check_finds_where_a_home_can_not_be_made(place: Home) -> None:
     place.folder.chmod(0o500)
     try:
@@ -174,6 +175,7 @@ def test_check_finds_where_a_home_can_not_be_made(place: Home) -> None:
 
 
 @need_mounts
+@pytest.mark.slow
 def test_check_finds_a_read_only_file_system(place: Home) -> None:
     done = on_a_file_system(place, "ro", "check", "--json")
     assert found(done)["not_writable"][0] == "error"
@@ -188,6 +190,7 @@ def test_check_finds_a_full_file_system(place: Home) -> None:
 
 
 @need_mounts
+@pytest.mark.slow
 def test_check_finds_a_file_system_without_inodes(place: Home) -> None:
     done = on_a_file_system(place, "nr_inodes=1", "check", "--json")
     assert found(done)["no_space"][1].startswith("the home: no file more")

@@ -127,6 +127,7 @@ def test_what_is_piped_into_it_reaches_the_command(kept: Home, restart: list[str
     assert (done.status, done.out) == (0, "through")
 
 
+@pytest.mark.slow
 def test_without_restart_no_process_stays_between(telling: Home) -> None:
     with running(telling, "--", *tells(telling)) as process:
         command = Path(f"/proc/{process.pid}/cmdline").read_bytes()

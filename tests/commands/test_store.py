@@ -402,6 +402,7 @@ def test_a_damaged_secret_stops_it_with_nothing_changed(two: Home) -> None:
     assert value(two) == secret
 
 
+@pytest.mark.slow
 def test_killed_at_each_of_its_writes_it_leaves_a_store_that_opens(two: Home) -> None:
     """As does another one that has the same key."""
     two.keyman("store", "copy", "--to", "second")

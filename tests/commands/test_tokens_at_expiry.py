@@ -165,6 +165,7 @@ def nobody_got_a_dead_one(made: Crowd, sandbox: GoogleSandbox) -> bool:
     return all(at < true_end(sandbox, digest) for digest, at in made.given.items())
 
 
+@pytest.mark.slow
 def test_a_hundred_threads_and_ten_processes_cost_one_request_at_expiry() -> None:
     with google() as sandbox, at_home(sandbox) as place, place.daemon():
         first = token(place)

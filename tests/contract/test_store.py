@@ -326,6 +326,7 @@ def test_threads_share_one_store(store: Store) -> None:
     assert store.list() == [(f"w{worker}", number) for worker in range(4) for number in range(1, 3)]
 
 
+@pytest.mark.slow
 def test_two_processes_put_at_once_and_nothing_is_lost(durable: Place) -> None:
     def task(worker: str) -> dict[str, Any]:
         values = [[worker, number, f"{worker}{number}"] for number in range(8)]

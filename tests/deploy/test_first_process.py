@@ -139,6 +139,7 @@ print(f"went on, {int(left)} left")
 """
 
 
+@pytest.mark.slow
 def test_one_that_is_still_starting_ends_at_once(place: Home) -> None:
     """Long before the daemon has handlers of its own; the kernel keeps such signals from others."""
     (place.folder / "sitecustomize.py").write_text(HANGS)

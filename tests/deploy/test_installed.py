@@ -72,6 +72,7 @@ def test_it_brings_what_installs_it_as_a_service(alone: Path) -> None:
         assert copied.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_with_the_daemon_s_packages_it_runs_the_whole_system(alone: Path, tmp_path: Path) -> None:
     """Its own modules, migrations and sandbox: a key rotates through its slots."""
     venv = shutil.copytree(alone, tmp_path / "venv", symlinks=True)

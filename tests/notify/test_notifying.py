@@ -173,6 +173,7 @@ def life(url: str, power: Power) -> Office:
     return office
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_repeats_at_most_one_message_and_loses_none(tmp_path: Path) -> None:
     calm = life(f"sqlite:///{tmp_path}/calm.db", Power())
     told, effects = calm.heard(), calm.power.effects

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import pytest
+
 from tests.recipes.page import Block, blocks_of
 from tests.recipes.program import Program, here
 from tests.recipes.world import Machine
@@ -64,6 +66,7 @@ def test_openai_sdk_mends_a_refusal(box: Machine, pasted: list[Block]) -> None:
         hears_at_its_next_call(box, app, ANSWER)
 
 
+@pytest.mark.slow
 def test_async_openai_sdk(box: Machine, pasted: list[Block]) -> None:
     with box.python(pasted[0].text) as app:
         app.ask("(run := __import__('asyncio').Runner().run)")
@@ -72,6 +75,7 @@ def test_async_openai_sdk(box: Machine, pasted: list[Block]) -> None:
         assert app.ask(f"__import__('asyncio').run({CALL})") == "TypeError"
 
 
+@pytest.mark.slow
 def test_langchain(box: Machine, pasted: list[Block]) -> None:
     with box.python(pasted[0].text) as app:
         hears_at_its_next_call(box, app, 'model.invoke("ping").content')
@@ -95,6 +99,7 @@ def test_litellm(box: Machine, pasted: list[Block]) -> None:
         assert app.ask(a_callable).endswith("Error")
 
 
+@pytest.mark.slow
 def test_vertex_through_the_openai_sdk(box: Machine, pasted: list[Block]) -> None:
     plain = blocks_of("test_openai_sdk")[0].filled({"genai": "vertex"})
     for text in (pasted[0].text, plain):

@@ -419,6 +419,7 @@ def test_ten_wrong_tokens_a_minute_slow_their_peer_only(
     assert WRONG not in caplog.text
 
 
+@pytest.mark.slow
 def test_whoever_is_slowed_holds_up_nobody(net: Network) -> None:
     token = net.client("build")
     for _ in range(10):
@@ -723,6 +724,7 @@ def test_those_with_tokens_have_a_limit_too() -> None:
             assert another("127.0.0.3") == 429
 
 
+@pytest.mark.slow
 def test_there_is_room_again_when_they_have_left() -> None:
     with network(limits=Limits(tokenless=2)) as net:
         for _ in range(3):
