@@ -645,12 +645,6 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Retire(ONE, OLD),
     ),
     (
-        "not yet in the picture, whatever the clock says since",
-        credential(OLD, NEWER),
-        seen(looks(OLD, last_used_at=at(-DAY / 2)), looks(NEWER), minutes=-1),
-        Wait,
-    ),
-    (
         "in use or not, not beyond max_overlap",
         with_policy(credential(OLD, NEWER), max_overlap=timedelta(hours=36)),
         seen(looks(OLD, last_used_at=at(-1)), looks(NEWER)),
