@@ -336,10 +336,11 @@ def test_a_success_is_counted_and_enough_of_them_are_a_proof() -> None:
     assert t.probed(hurt(CURRENT, BEGUN), BEGUN, Verdict.ACCEPTED, None, NOW).failures == 0
 
 
-@pytest.mark.parametrize("state", ["INACTIVE", "ACTIVE", "REVOKED"])
-def test_what_was_accepted_before_it_was_switched_off_is_proven_anew(state: str) -> None:
+@pytest.mark.parametrize("state", ["INACTIVE", "ACTIVE", "REVOKED", None])
+def test_what_was_accepted_before_it_was_switched_off_is_proven_anew(state: str | None) -> None:
     told = replace(BEGUN, successes=2, verified_at=at(-1))
-    found = t.observed_now(credential(CURRENT, told), seen(looks(CURRENT), looks(told, state)))
+    shown = (looks(CURRENT), looks(told, state)) if state else (looks(CURRENT),)
+    found = t.observed_now(credential(CURRENT, told), seen(*shown))
     anew = replace(told, successes=0, verified_at=None)
     assert found.versions == (CURRENT, anew if state == "INACTIVE" else told)
 

@@ -55,11 +55,11 @@ def _ends_as_shown(c: Credential, o: Observed) -> Credential:
 
 def _to_be_proven_anew(c: Credential, o: Observed) -> Credential:
     """What was accepted before it was switched off says nothing of when it is on again."""
-    v = c.at(Stage.PENDING)
-    seen = o.slot(v.place) if v else None
-    if v is None or seen is None or seen.state != State.INACTIVE:
-        return c
-    return c.with_version(v.number, verified_at=None, successes=0)
+    for v in c.all_at(Stage.PENDING):
+        seen = o.slot(v.place)
+        if seen is not None and seen.state == State.INACTIVE:
+            c = c.with_version(v.number, verified_at=None, successes=0)
+    return c
 
 
 def claimed(c: Credential, epoch: int, now: datetime, *, fenced: bool) -> Credential:
