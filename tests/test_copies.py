@@ -177,6 +177,83 @@ def test_what_nobody_here_knows_is_replaced_and_never_just_taken_away(plan: Plan
             assert Point(None) not in list(moves)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_for_a_record_without_a_secret_nothing_is_known_to_be_left_over(plan: Plan) -> None:
+    """Of another life of it, or somebody else's: a number is all that there is to go by."""
+    for record in (credential(), credential(NEXT)):
+        for there in (shown(0, 11), shown(0, 11, pointed=11)):
+            moves = list(plan(record, goal(record, NOW), there))
+            assert moves == ([Drop(0)] if record.versions else [])
+
+
+def test_what_the_record_forgot_meanwhile_is_not_put() -> None:
+    moves = list(moves_of_mirror(USUAL, Goal((3, 7, 8), 8), shown(7, 8, pointed=8)))
+    assert moves == []
+
+
+def test_its_own_store_keeps_what_no_step_dropped() -> None:
+    waiting = replace(OLD, stage=Stage.REVOKED)
+    lost = replace(BEFORE, stored=False)  # and back by now, from wherever it was
+    record = credential(GONE, waiting, lost, NOW_CURRENT)
+    there = shown(5, 6, 7, 8, pointed=8)
+    assert list(moves_of_own(record, goal(record, NOW), there)) == [Drop(5)]
+
+
+AIM = Goal((7, 8), 8)
+FLAT = Shown(frozenset({7, 8}), frozenset({7, 8}))  # a store without a current secret of its own
+
+
+@pytest.mark.parametrize(
+    ("what", "there", "mirror", "own", "gives"),
+    [
+        ("as it should be", shown(7, 8, pointed=8), True, True, 8),
+        ("at the one before", shown(7, 8, pointed=7), False, False, 7),
+        ("at nothing", shown(7, 8), False, False, None),
+        ("edited", shown(7, 8, pointed=8, altered=True), False, False, None),
+        ("it lacks the previous one", shown(8, pointed=8), False, True, 8),
+        ("it does not point", FLAT, True, True, 8),
+        ("the same, and edited", replace(FLAT, right=frozenset({7})), False, True, 7),
+        ("the same, and empty", Shown(frozenset(), frozenset()), False, True, None),
+    ],
+)
+def test_whether_a_store_follows_and_what_its_readers_get(
+    what: str, there: Shown, mirror: bool, own: bool, gives: int | None
+) -> None:
+    follow = (follows(AIM, there, own=False), follows(AIM, there, own=True))
+    assert (*follow, reached(AIM, there)) == (mirror, own, gives)
+
+
+@pytest.mark.parametrize(
+    ("aim", "held", "gives"),
+    [
+        (Goal((6, 7, 8), 8), {6, 7, 9}, 7),
+        (Goal((6, 7, 8), 7), {6, 7, 8}, 7),
+        (Goal((6, 7), None), {6, 7}, 7),
+    ],
+    ids=["the current one is missing", "it is not the newest", "there is none"],
+)
+def test_readers_by_number_get_the_current_one_or_the_newest_that_is_good(
+    aim: Goal, held: set[int], gives: int
+) -> None:
+    assert reached(aim, Shown(frozenset(held), frozenset(held))) == gives
+
+
+@pytest.mark.parametrize(
+    ("what", "there", "strange"),
+    [
+        ("nothing", shown(7, 8, 11), False),
+        ("ours", shown(7, 8, pointed=8), False),
+        ("one that we forgot", shown(2, pointed=2), False),
+        ("a number never heard of", shown(11, pointed=11), True),
+        ("our number and another secret", shown(7, 8, pointed=8, altered=True), True),
+    ],
+)
+def test_whether_readers_get_what_the_record_does_not_know(
+    what: str, there: Shown, strange: bool
+) -> None:
+    assert unknown(USUAL, there) is strange
+
+
 def seen(at_: datetime, *, state: str = "ACTIVE", **more: Any) -> Observed:
     slots = (
         SlotSeen("one", "ACTIVE", BEFORE.mask, BEFORE.expires_at),
@@ -187,6 +264,7 @@ def seen(at_: datetime, *, state: str = "ACTIVE", **more: Any) -> Observed:
 
 
 BY_A_PERSON = replace(NOW_CURRENT, promoted_at=at(1))
+VERIFIED_BEFORE = replace(NOW_CURRENT, verified_at=at(-1), promoted_at=at(1))
 LATER = at(2)
 
 
@@ -202,6 +280,31 @@ LATER = at(2)
         ("promoted since", credential(BY_A_PERSON), None, True),
         ("none of it can be asked", credential(NOW_CURRENT, spec=BY_HAND), None, False),
         ("somebody brought it since", credential(BY_A_PERSON, spec=BY_HAND), None, True),
+        ("nothing was promoted yet", credential(NEXT), seen(at(1)), False),
+        (
+            "promoted since, and expired since",
+            credential(replace(BY_A_PERSON, expires_at=at(1))),
+            None,
+            False,
+        ),
+        ("verified before, promoted since", credential(VERIFIED_BEFORE), None, True),
+        ("promoted just then", credential(replace(NOW_CURRENT, promoted_at=NOW)), None, False),
+        (
+            "promoted nobody knows when",
+            credential(replace(NOW_CURRENT, promoted_at=None)),
+            None,
+            False,
+        ),
+        ("probed before", credential(replace(NOW_CURRENT, examined_at=at(-1))), None, False),
+        ("probed just then", credential(replace(NOW_CURRENT, examined_at=NOW)), None, False),
+        ("nobody ever looked", USUAL, None, False),
+        ("looked at just then", USUAL, seen(NOW), False),
+        (
+            "looked at when another provider had it",
+            credential(NOW_CURRENT, spec=BY_HAND),
+            seen(at(1)),
+            False,
+        ),
     ],
 )
 def test_what_proves_a_secret_of_ours(
@@ -223,6 +326,7 @@ def test_nothing_moves_while_a_backups_secret_waits_for_its_proof() -> None:
     assert waits(credential(replace(NOW_CURRENT, restored_at=NOW)), NOW)
     assert not waits(USUAL, NOW)
     assert not waits(credential(replace(NOW_CURRENT, restored_at=NOW, dead_at=NOW)), NOW)
+    assert not waits(credential(NEXT), NOW)
 
 
 MARKER = version(2000, Stage.REVOKED, None, stored=False, revoked_at=NOW)
@@ -252,6 +356,33 @@ def test_of_an_earlier_life_what_readers_have_goes_only_for_something_better(pla
     dead = credential(BEFORE, replace(NOW_CURRENT, dead_at=NOW), MARKER)
     moves = list(plan(dead, goal(dead, NOW), there))
     assert not {Point(None), Drop(10)} & set(moves)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_of_another_life_only_what_came_before_the_restore_is_left_over(plan: Plan) -> None:
+    """Numbers above are of a restore that this record knows nothing of; and those of its own
+    thousand were given by it.
+    """
+    newest = version(2005, Stage.CURRENT, "two")
+    again = credential(replace(BEFORE, expires_at=NOW), MARKER, newest)
+    there = Shown(frozenset({1500, 2003, 3500}), frozenset())
+    assert list(plan(again, goal(again, NOW), there))[-1] == Drop(1500)
+    assert not {Drop(2003), Drop(3500)} & set(plan(again, goal(again, NOW), there))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_with_a_dead_secret_nothing_of_another_life_is_left_over(plan: Plan) -> None:
+    dead = credential(BEFORE, replace(NOW_CURRENT, dead_at=NOW), MARKER)
+    there = Shown(frozenset({7, 9, 10}), frozenset({7}))
+    assert list(plan(dead, goal(dead, NOW), there)) == []
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_where_nobody_can_look_a_person_s_word_is_enough_to_tidy(plan: Plan) -> None:
+    """The doubt of a restore ends with a look, and here there is none."""
+    vouched = credential(BEFORE, NOW_CURRENT, MARKER, spec=BY_HAND, doubt_at=NOW)
+    there = shown(7, 8, 9, pointed=8)
+    assert list(plan(vouched, goal(vouched, NOW), there)) == [Drop(9)]
 
 
 # Whatever a store shows, after all moves it is where it should be, and on the way never ahead.

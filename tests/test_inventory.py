@@ -128,6 +128,18 @@ def test_whether_anybody_needs_it(there: There, notes: tuple[str, ...]) -> None:
     assert [one.notes for one in unmanaged([there], KNOWN, NOW)] == [notes]
 
 
+def test_of_several_slots_the_last_use_counts() -> None:
+    used = [replace(IDLE, last_used_at=NOW - days * DAY) for days in (40, 2, 50)]
+    both = replace(FRESH, key=replace(KEY, slots=(IDLE, *used)))
+    found = [(one.last_used_at, one.notes) for one in unmanaged([both], KNOWN, NOW)]
+    assert found == [(NOW - 2 * DAY, ())]
+
+
+def test_a_key_of_which_no_slot_is_shown_is_not_said_to_be_expired() -> None:
+    bare = replace(FRESH, key=replace(KEY, slots=()))
+    assert [one.notes for one in unmanaged([bare], KNOWN, NOW)] == [()]
+
+
 def test_one_slot_that_lives_keeps_a_key_alive() -> None:
     dead = replace(IDLE, name="two", state="REVOKED")
     both = replace(FRESH, key=replace(KEY, slots=(IDLE, dead)))

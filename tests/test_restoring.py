@@ -18,7 +18,7 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
-from keyman.core.restoring import restored, trusted
+from keyman.core.restoring import WHY, restored, same_life, trusted
 from keyman.core.rotation import next_step
 from keyman.core.steps import (
     Accept,
@@ -89,6 +89,67 @@ def test_nothing_that_a_backup_brought_back_is_handed_out() -> None:
     assert "backup" in wrong[0]
 
 
+def test_the_record_comes_back_unproven_idle_and_with_nothing_else_changed() -> None:
+    told: dict[str, Any] = {
+        "verified_at": at(-9),
+        "reported_at": at(-8),
+        "mask_before": "m",
+        "refusals": 3,
+    }
+    gone = version(1, Stage.REVOKED, revoked_at=at(-99), stored=False, **told)
+    then: dict[str, Any] = {
+        "probe_from": at(-9),
+        "probed_at": at(-8),
+        "successes": 2,
+        "activated_at": at(-9),
+    }
+    proven = pending(3, examined_at=at(-2), expires_before=at(-DAY), **told | then)
+    running = order(OrderKind.ROTATE, id="running", state=OrderState.RUNNING, until=at(9))
+    done = order(OrderKind.ROTATE, id="done", state=OrderState.DONE, finished_at=at(-50))
+    leak = order(OrderKind.REVOKE, id="leak")
+    c = credential(gone, CURRENT, proven, orders=(running, done, leak), silence="two", told="ok")
+    hurt: dict[str, Any] = {"failures": 3, "failed_step": "issue", "retry_at": at(5)}
+    c = replace(c, last_error="503", last_hint="wait", **hurt)
+    unproven: dict[str, Any] = {"restored_at": NOW, "verified_at": None, "reported_at": None}
+    idle: dict[str, Any] = dict.fromkeys(("probe_from", "probed_at", "activated_at"))
+    well: dict[str, Any] = dict.fromkeys(
+        ("failed_step", "retry_at", "last_error", "last_hint", "silence")
+    )
+    last = Version(2000, Stage.REVOKED, "restored-2000", NOW, None, revoked_at=NOW, stored=False)
+    assert restored(c, MADE, NOW) == replace(
+        c,
+        versions=(
+            gone,
+            replace(CURRENT, **unproven),
+            replace(proven, successes=0, refusals=0, **unproven, **idle),
+            last,
+        ),
+        orders=(
+            replace(running, state=OrderState.FAILED, finished_at=NOW, error=WHY),
+            done,
+            leak,
+        ),
+        failures=0,
+        claimed=0,
+        fenced=False,
+        doubt_at=NOW,
+        unanswered_at=NOW,
+        **well,
+    )
+
+
+def test_a_wish_of_then_is_given_up_and_what_it_left_is_told_by_no_look() -> None:
+    wished = wish(2, mask_before="mask-0", expires_before=at(-DAY))
+    assert out_of_a_backup(CURRENT, wished).version(2) == replace(
+        wished,
+        stage=Stage.REVOKED,
+        given_up=WHY,
+        expires_at=None,
+        mask_before=None,
+        expires_before=None,
+    )
+
+
 def test_no_number_is_used_twice_however_many_rotations_are_forgotten() -> None:
     c = out_of_a_backup(OLD, NEWER)
     assert max(v.number for v in c.versions) == 2000
@@ -96,6 +157,22 @@ def test_no_number_is_used_twice_however_many_rotations_are_forgotten() -> None:
     assert max(v.number for v in late.versions) == 2000
     long_ago = restored(credential(NEWER, spec=HOURLY), NOW - timedelta(days=365), NOW)
     assert max(v.number for v in long_ago.versions) > 24 * 365
+
+
+def test_a_backup_from_the_future_says_nothing_of_how_many_tokens_came_since() -> None:
+    """The clock was set back since: then a thousand numbers have to do."""
+    token = version(999, Stage.CURRENT, None)
+    c = restored(credential(token, spec=HOURLY), at(DAY), NOW)
+    assert max(v.number for v in c.versions) == 2000
+
+
+@pytest.mark.parametrize(
+    ("number", "other", "same"),
+    [(1, 999, True), (999, 1000, False), (1000, 1999, True), (2001, 1, False), (7, 7, True)],
+)
+def test_each_life_has_a_thousand_numbers(number: int, other: int, same: bool) -> None:
+    assert same_life(number, other) is same
+    assert same_life(other, number) is same
 
 
 def test_restored_twice_numbers_go_on_again() -> None:

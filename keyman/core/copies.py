@@ -153,7 +153,7 @@ def _pointing(
     """None before what is missing comes, if that is waited for; then the current one."""
     if not shown.points:
         return
-    pointed = None if shown.altered else shown.pointed
+    pointed = shown.pointed
     current = aim.current if aim.current in shown.right | missing else None
     if unknown(c, shown):
         # It may be the one that works, so it is never taken away: only replaced.
