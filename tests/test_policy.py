@@ -42,11 +42,15 @@ QUIET = seen(looks(CURRENT), empty())
         ({}, None),
         ({"rotate_before": 90 * DAYS}, "rotate_before must be less than lifetime"),
         ({"overlap": 31 * DAYS}, "overlap must not exceed lifetime - rotate_before"),
+        ({"overlap": 30 * DAYS}, None),
         (
             {"overlap": timedelta(seconds=59)},
             "overlap must be at least max_client_staleness, which is 60s",
         ),
+        ({"overlap": timedelta(seconds=60)}, None),
         ({"max_overlap": timedelta(hours=1)}, "max_overlap must be at least overlap"),
+        ({"max_overlap": timedelta(hours=24)}, None),
+        ({"max_overlap": timedelta(hours=25)}, None),
     ],
 )
 def test_policies_that_cannot_be_held(changes: dict[str, Any], complaint: str | None) -> None:
@@ -56,6 +60,23 @@ def test_policies_that_cannot_be_held(changes: dict[str, Any], complaint: str | 
 def test_every_mistake_of_a_policy_is_said_at_once() -> None:
     wrong = Policy(lifetime=DAYS, rotate_before=2 * DAYS, overlap=timedelta(0))
     assert len(wrong.problems()) == 2
+
+
+@pytest.mark.parametrize(
+    ("share", "life", "lead"),
+    [
+        (0.0, 10 * DAYS, timedelta(hours=2)),
+        (0.5, 10 * DAYS, 5 * DAYS),
+        (0.5, timedelta(hours=3), timedelta(hours=2)),
+        (0.5, None, timedelta(hours=2)),
+    ],
+    ids=["told as a time", "or as a share of its life", "whichever is longer", "life not known"],
+)
+def test_how_long_before_its_end_a_secret_is_replaced(
+    share: float, life: timedelta | None, lead: timedelta
+) -> None:
+    policy = Policy(rotate_before=timedelta(hours=2), rotate_before_share=share)
+    assert policy.lead(life) == lead
 
 
 def test_due_times_of_different_names_spread_over_a_tenth_of_the_lead() -> None:
@@ -88,10 +109,24 @@ def test_a_window_opens_in_its_own_zone(moment: str, opens: str) -> None:
     assert OFFICE.opening(utc(moment)) == utc(opens)
 
 
+def test_a_window_on_one_day_opens_a_week_after_it_closed() -> None:
+    fridays = replace(OFFICE, days=frozenset({4}))
+    closed = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    assert fridays.opening(closed) == datetime(2026, 11, 27, tzinfo=UTC)
+    with pytest.raises(AssertionError):
+        replace(OFFICE, days=frozenset()).opening(closed)
+
+
 def test_a_window_follows_summer_time() -> None:
     berlin = Window(frozenset(range(7)), time(9), time(10), ZoneInfo("Europe/Berlin"))
     before = berlin.opening(datetime(2026, 3, 28, 12, tzinfo=UTC))
     assert before == datetime(2026, 3, 29, 7, tzinfo=UTC), "an hour earlier than the day before"
+
+
+def test_a_window_in_the_hour_that_a_night_skips_waits_for_the_next() -> None:
+    sundays = Window(frozenset({6}), time(2, 30), time(3), ZoneInfo("Europe/Berlin"))
+    for before in (datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 22, 12, tzinfo=UTC)):
+        assert sundays.opening(before) == datetime(2026, 4, 5, 0, 30, tzinfo=UTC)
 
 
 def test_a_window_that_opens_too_late_does_not_cost_half_of_the_margin() -> None:
@@ -112,11 +147,28 @@ def test_the_rest_doubles_up_to_its_limit() -> None:
     assert retry.delay(10_000, "genai") <= retry.max, "and never overflows"
 
 
+def test_a_rest_grows_for_sixty_failures_however_slowly_it_does() -> None:
+    slow = Retry(first=timedelta(seconds=1), factor=1.1, max=DAYS)
+    rests = [slow.delay(failures, "genai") for failures in range(1, 200)]
+    assert 1.1**59 < max(rests).total_seconds() <= 1.1**60
+
+
+@pytest.mark.parametrize(
+    ("most", "longest"),
+    [(timedelta(minutes=1), timedelta(hours=1)), (timedelta(hours=2), timedelta(hours=2))],
+)
+def test_a_provider_may_ask_for_an_hour_of_rest_at_least(
+    most: timedelta, longest: timedelta
+) -> None:
+    assert Retry(max=most).longest == longest
+
+
 def test_the_two_slots_of_a_new_key_never_run_out_together() -> None:
     expires = NOW + POLICY.lifetime
     standby = POLICY.standby_expiry(NOW)
     assert abs(expires - standby) > POLICY.overlap
     assert standby > POLICY.rotate_at(expires, "genai"), "the rotation fills it in time"
+    assert standby == NOW + 60 * DAYS, "half of rotate_before less than a lifetime"
 
 
 # Health.

@@ -249,11 +249,11 @@ def _rotation(s: Situation, order: Order) -> Order:
 
 def _is_answer(c: Credential, current: Version, order: Order) -> bool:
     # Told by number, not by time: were the clock set back, no promotion would ever count as later.
-    if current.promoted_at is None or current.number <= (order.from_version or 0):
+    if current.number <= (order.from_version or 0):
         return False
-    if order.kind is not OrderKind.NEW_KEY or order.from_version is None:
+    if order.kind is not OrderKind.NEW_KEY:
         return True
-    before = c.version(order.from_version)
+    before = c.version(order.from_version or 0)
     return before is None or before.handle != current.handle
 
 
@@ -281,7 +281,7 @@ def _return(s: Situation, order: Order) -> Order:
     mine = next((v for v in reversed(made) if v.requested_at >= order.recorded_at), None)
     if mine and mine.stage is Stage.CURRENT:
         return _promoted(s, order, mine)
-    if mine is None or mine.given_up or mine.stage is Stage.REVOKED:
+    if mine is None or mine.stage is Stage.REVOKED:
         why = (mine and mine.given_up) or "the earlier version can no longer be used"
         return replace(order, state=OrderState.FAILED, finished_at=s.now, error=why)
     return replace(order, state=OrderState.RUNNING, error=s.c.last_error)

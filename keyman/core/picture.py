@@ -81,16 +81,16 @@ class Picture:
         """When a picture of that time is too old."""
         soon = any(self.deleted_and_alive(v) for v in self.versions)
         often = self.c.policy.verify.within if soon else self.c.policy.observe_every
-        return min(last + often, self._tells_at(last) or last + often)
+        return min(last + often, self._tells_at() or last + often)
 
-    def _tells_at(self, last: datetime) -> datetime | None:
-        """From when on a picture decides what the one of that time leaves open."""
+    def _tells_at(self) -> datetime | None:
+        """From when on a picture decides what this one leaves open."""
         v = self.current
         if v is None or v.dead_at is not None or self.early_sign(v) is None:
             return None
         changed = _last_change(v)
-        tells_at = changed + self._settled if changed else last
-        return tells_at if tells_at > last else None
+        assert changed, "early after what?"
+        return changed + self._settled
 
     @property
     def resting(self) -> bool:

@@ -36,13 +36,13 @@ class Window:
     def opening(self, at: datetime) -> datetime:
         """The first moment, at or after `at`, that lies in the window (UTC)."""
         local = at.astimezone(self.zone)
-        for ahead in range(9):
+        for ahead in range(15):  # the night in which clocks go forward may have none of it
             day = (local + timedelta(days=ahead)).date()
             opens = datetime.combine(day, self.start, self.zone).astimezone(UTC)
             closes = datetime.combine(day, self.end, self.zone).astimezone(UTC)
-            if day.weekday() in self.days and at < closes:
+            if day.weekday() in self.days and max(at, opens) < closes:
                 return max(at, opens)
-        raise AssertionError("a window with at least one day opens within a week")
+        raise AssertionError("a window with at least one day opens within two weeks")
 
 
 @dataclass(frozen=True, slots=True)
