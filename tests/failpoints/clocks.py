@@ -105,7 +105,7 @@ class Clocked(World):
     def _set_clock(self, by: timedelta) -> None:
         """The daemon's guard notices at once, and tells the rotator."""
         self.skew += by
-        self.watch.clock_set()
+        self.watch.clock_set(by)
         with suppress(PowerCut, errors.Conflict, errors.StoreFailed):
             self.rotator.clock_moved(self.setup.name, by)
 

@@ -60,7 +60,9 @@ ROOMS = (
             "tests/test_copies.py",
             "tests/test_entrusting.py",
             "tests/test_news.py",
+            "tests/test_outlook.py",
             "tests/test_picture.py",
+            "tests/test_plan.py",
             "tests/test_statuses.py",
             "tests/test_inventory.py",
             "tests/test_history_table.py",
@@ -70,7 +72,7 @@ ROOMS = (
             "--deselect=tests/test_picture.py::test_the_sheet_grows_with_what_is_on_it",
         ),
         (
-            "tests/test_plan.py",
+            "tests/test_foretold.py",
             "tests/test_every_state.py::test_nothing_breaks_in_any_state_of_one_rotation",
         ),
     ),

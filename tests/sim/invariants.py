@@ -94,7 +94,7 @@ class Watch:
     def clock_set(self, by: timedelta) -> None:
         self.outside()
         self.clocks_set = True
-        self.set_back += max(-by, timedelta(0))
+        self.set_back = max(self.set_back - by, timedelta(0))
         self.set_in_turn = self.world.turns
 
     def restored(self) -> None:
@@ -402,7 +402,8 @@ class Watch:
         self.refused_since = self.refused_since or world.true
         # Where nothing can be looked at, clients' complaints tell, and they come at once.
         looks = world.setup.policy.observe_every if world.spec.observes else timedelta(0)
-        looked = max(self.refused_since, self.vouched_at) + looks + self.set_back
+        looks += min(self.set_back, looks)  # set back further, it is looked at again at once
+        looked = max(self.refused_since, self.vouched_at) + looks
         known = max(looked, world.cloud.down_until) + NOTICING  # in an outage nobody can be asked
         if world.true > known and not world.setup.lag:
             raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")
