@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from keyman.core.model import Secret
 from keyman.errors import StoreFailed, UsageError
 from keyman.housekeeping import backup_file
 from keyman.housekeeping.backup_file import HEADER, MAGIC, PIECE
+from tests.test_private_file import without_waiting
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -86,6 +88,42 @@ def test_whatever_was_changed_in_a_backup_it_does_not_open(sealed: Path, tmp_pat
         assert opens(tmp_path / "spoilt"), what
 
 
+KEY = bytes(range(32))
+
+
+HINT = "give the passphrase that it was made with, or take another backup; nothing was changed"
+
+
+def piece_by_piece(content: bytes, path: Path) -> bytes | tuple[str, str]:
+    """What is opened with the right key, or why it is not."""
+    try:
+        return b"".join(backup_file._unsealed(BytesIO(content), KEY, b"its header", path))
+    except StoreFailed as error:
+        return error.message, error.hint
+
+
+def test_the_first_piece_tells_a_wrong_passphrase_and_each_later_one_tells_damage(
+    tmp_path: Path,
+) -> None:
+    content = os.urandom(2 * PIECE + 5)
+    first, second, third = backup_file._sealed(content, KEY, b"its header")
+    no_key = f"{tmp_path} does not open: the passphrase is wrong, or the file damaged", HINT
+    damaged = f"{tmp_path} does not open: it is damaged or was cut off", HINT
+    for pieces, found in (
+        ((first, second, third), content),
+        ((with_a_bit_flipped(first, 7), second, third), no_key),
+        ((second, third), no_key),
+        ((first,), no_key),
+        ((), no_key),
+        ((first, with_a_bit_flipped(second, 7), third), damaged),
+        ((first, third), damaged),
+        ((first, second), damaged),
+        ((first, second, with_a_bit_flipped(third, 7)), damaged),
+        ((first, second, third, b"."), damaged),
+    ):
+        assert piece_by_piece(b"".join(pieces), tmp_path) == found
+
+
 @pytest.mark.parametrize(
     ("cost", "block", "lanes"), [(63, 8, 1), (17, 255, 1), (17, 8, 255), (1, 8, 1)]
 )
@@ -109,7 +147,7 @@ def test_what_is_no_plain_file_is_not_kept_open(
 ) -> None:
     path = tmp_path / "backup"
     make(path)
-    with pytest.raises(StoreFailed, match="is not a plain file"):
+    with without_waiting(), pytest.raises(StoreFailed, match="is not a plain file"):
         backup_file.read(path, Secret(PASSPHRASE))
     assert path not in {one.readlink() for one in Path("/proc/self/fd").iterdir() if one.exists()}
 

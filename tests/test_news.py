@@ -10,7 +10,7 @@ import pytest
 
 from keyman.core import transitions
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
-from keyman.core.news import OF_RECORDS, News, Record, news
+from keyman.core.news import KINDS, OF_RECORDS, News, Record, news
 from keyman.core.steps import Accept
 from tests.credentials import (
     BY_HAND,
@@ -26,6 +26,7 @@ from tests.credentials import (
     pending,
     seen,
     version,
+    wish,
 )
 
 CURRENT = version(1, Stage.CURRENT)
@@ -50,6 +51,17 @@ REVOKED = seen(looks(CURRENT, "REVOKED"), empty())
 ENDLESS = replace(OWN, expires_at=None)
 FINE = replace(OWN, expires_at=at(80 * DAY) + timedelta(milliseconds=700))
 OF_KEYS: dict[str, Any] = {"spec": KEYLESS, "home": None}
+OFF_FOR_GOOD = replace(OFF, stage=Stage.REVOKED, revoked_at=at(-30))
+GIVEN_UP = replace(FILLED, stage=Stage.REVOKED, given_up="not accepted")
+BOTH_OFF = seen(looks(OLD, "INACTIVE"), looks(NEWER))
+SWITCHED = order(OrderKind.DEACTIVATE, slot="one")
+RETURNING = wish(3, "one", carries=1, attempt="wish-1")
+LATER = replace(CURRENT, expires_at=at(81 * DAY))
+DEAD_KEY = replace(ENDLESS, dead_at=at(-1))
+THRICE = [
+    version(n, Stage.REVOKED, "two", promoted_at=None, requested_at=at(-n), given_up="not accepted")
+    for n in (4, 3, 2)
+]
 
 
 def seen_alone(v: Version, **more: Any) -> Observed:
@@ -105,6 +117,12 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         [("drift", 1, "its slot is REVOKED")],
     ),
     (
+        "somebody destroyed what a rollback is about to bring back",
+        Record(well(OFF, NEWER, RETURNING), seen(looks(OFF, "INACTIVE"), looks(NEWER))),
+        Record(well(OFF, NEWER, RETURNING), seen(looks(OFF, "REVOKED"), looks(NEWER))),
+        [("drift", 1, "its slot is REVOKED")],
+    ),
+    (
         "one key was deleted whose secret has two numbers since a rollback: that is one change",
         Record(well(OLD_KEY, CARRIED_KEY, **OF_KEYS), seen_alone(OWN)),
         Record(well(OLD_KEY, CARRIED_KEY, **OF_KEYS), seen_alone(OWN, state="DELETED")),
@@ -136,6 +154,49 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         Record(well(CURRENT, FILLED), QUIET),
         Record(well(CURRENT, replace(FILLED, stage=Stage.REVOKED, given_up="not accepted")), QUIET),
         [("given-up", 2, "not accepted")],
+    ),
+    (
+        "what came to nothing is destroyed as well: that it did is known",
+        Record(well(CURRENT, GIVEN_UP), QUIET),
+        Record(well(CURRENT, replace(GIVEN_UP, revoked_at=NOW)), QUIET),
+        [("revoked", 2, "")],
+    ),
+    (
+        "a version came and went between two records: all of it is told",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, replace(GIVEN_UP, revoked_at=NOW)), QUIET),
+        [("revoked", 2, ""), ("given-up", 2, "not accepted")],
+    ),
+    (
+        "the secret of a retired version is dropped: it is retired as before",
+        Record(well(OFF, NEWER), BOTH_OFF),
+        Record(transitions.dropped(well(OFF, NEWER), OFF), BOTH_OFF),
+        [],
+    ),
+    (
+        "the secret of a destroyed version is dropped: it is destroyed as before",
+        Record(well(OFF_FOR_GOOD, NEWER), BOTH_OFF),
+        Record(transitions.dropped(well(OFF_FOR_GOOD, NEWER), OFF_FOR_GOOD), BOTH_OFF),
+        [],
+    ),
+    (
+        "a key that somebody else made was adopted: its end is news to nobody",
+        Record(Credential(KEYLESS), seen_alone(OWN)),
+        Record(credential(OWN, **OF_KEYS), seen_alone(OWN)),
+        [("promoted", 1, "")],
+    ),
+    (
+        "a new version ends when its provider said, not when it was wished",
+        Record(well(OWN, pending(2, None), **OF_KEYS), seen_alone(OWN)),
+        Record(
+            well(
+                replace(OLD_KEY, replaced_at=NOW),
+                version(2, Stage.CURRENT, None, promoted_at=NOW),
+                **OF_KEYS,
+            ),
+            seen_alone(OWN),
+        ),
+        [("promoted", 2, "")],
     ),
     # What somebody else did.
     (
@@ -189,6 +250,35 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         [("drift", 1, "it ends at 2027-02-09T12:00:00Z now, and had no end")],
     ),
     (
+        "it has an end and works again, which was refused: the end is news of its own",
+        Record(well(DEAD_KEY, told="down", **OF_KEYS), seen_alone(ENDLESS)),
+        Record(well(OWN, told="down", **OF_KEYS), seen_alone(OWN)),
+        [
+            ("drift", 1, "it ends at 2027-02-09T12:00:00Z now, and had no end"),
+            ("ok", None, ""),
+        ],
+    ),
+    (
+        "a key without an end does not run out: that is no trouble",
+        Record(well(OWN, **OF_KEYS), seen_alone(OWN)),
+        Record(well(ENDLESS, **OF_KEYS), seen_alone(ENDLESS)),
+        [],
+    ),
+    (
+        "a slot's secret has the end it came with, whatever the record said before",
+        Record(well(CURRENT), QUIET),
+        Record(well(LATER), seen(looks(LATER), empty())),
+        [],
+    ),
+    (
+        "the clock was set ahead: a token ends as much later",
+        Record(well(OWN, spec=HOURLY, home=None), None),
+        Record(
+            transitions.clock_moved(well(OWN, spec=HOURLY, home=None), timedelta(minutes=5)), None
+        ),
+        [],
+    ),
+    (
         "it is shown in whole seconds: that is no other end",
         Record(well(FINE, **OF_KEYS), seen_alone(FINE)),
         Record(transitions.observed_now(well(FINE, **OF_KEYS), seen_alone(OWN)), seen_alone(OWN)),
@@ -222,6 +312,30 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
             well(OLD, NEWER, orders=(order(OrderKind.DEACTIVATE, slot="one"),)),
             seen(looks(OLD, "INACTIVE"), looks(NEWER)),
         ),
+        [],
+    ),
+    (
+        "an order for the other slot is no excuse",
+        Record(well(OLD, NEWER, orders=(replace(SWITCHED, slot="two"),)), BOTH),
+        Record(well(OLD, NEWER, orders=(replace(SWITCHED, slot="two"),)), BOTH_OFF),
+        [("drift", 1, "its slot is INACTIVE")],
+    ),
+    (
+        "the order is done, and nothing else is new: it was still ours",
+        Record(well(OLD, NEWER, orders=(SWITCHED,)), BOTH_OFF),
+        Record(well(OLD, NEWER), BOTH_OFF),
+        [],
+    ),
+    (
+        "it is off at the very moment at which its overlap ends",
+        Record(well(replace(OLD, replaced_at=at(-DAY)), NEWER), BOTH),
+        Record(well(replace(OLD, replaced_at=at(-DAY)), NEWER), BOTH_OFF),
+        [],
+    ),
+    (
+        "what we retired is shown as off by the next look",
+        Record(well(OFF, NEWER), BOTH),
+        Record(well(OFF, NEWER), BOTH_OFF),
         [],
     ),
     (
@@ -281,6 +395,18 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         [("at-risk", 1, "no")],
     ),
     (
+        "it fails, and whoever refused gave no reason",
+        Record(well(CURRENT), QUIET),
+        Record(well(CURRENT, failed_step="observe", failures=1, last_error=""), QUIET),
+        [("failing", 1, "")],
+    ),
+    (
+        "three versions in a row came to nothing: the last says why",
+        Record(well(CURRENT, *THRICE[:2]), QUIET),
+        Record(well(CURRENT, *THRICE), QUIET),
+        [("given-up", 2, "not accepted"), ("failing", 1, "not accepted")],
+    ),
+    (
         "it goes well again",
         Record(well(CURRENT, told="failing", failed_step="observe", failures=3), QUIET),
         Record(well(CURRENT, told="failing"), QUIET),
@@ -315,6 +441,12 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         Record(well(CURRENT, spec=HOURLY), None),
         Record(well(replace(CURRENT, stored=False), spec=HOURLY), None),
         [],
+    ),
+    (
+        "unless they were in trouble already: then it has become worse",
+        Record(well(CURRENT, spec=HOURLY, told="failing"), None),
+        Record(well(replace(CURRENT, stored=False), spec=HOURLY, told="failing"), None),
+        [("down", 1, "the current secret is not in the store any more")],
     ),
     (
         "but a secret that the store lost is an outage",
@@ -357,3 +489,7 @@ def heard_again(saved: Credential, before: Record, observed: Observed | None) ->
 
 def test_the_table_tells_everything_there_is_to_tell() -> None:
     assert {what for _, _, _, told in TABLE for what, _, _ in told} == set(OF_RECORDS)
+
+
+def test_mirrors_are_told_of_beside_records() -> None:
+    assert {*KINDS} == {*OF_RECORDS, "mirror-failing", "mirror-ok"}

@@ -1,22 +1,30 @@
-"""What is foretold is what happens: the plan beside the simulator's world, where all goes well."""
+"""What will happen to one credential, step by step, from the record and the last picture of it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
 
 import pytest
 
 from keyman.core.health import coming
-from keyman.core.model import Credential, Observed, OrderKind, Stage, State
+from keyman.core.model import (
+    NOT_SHOWN,
+    Credential,
+    KeySeen,
+    Observed,
+    OrderKind,
+    Place,
+    SlotSeen,
+    Stage,
+    State,
+)
 from keyman.core.orders import record
 from keyman.core.outlook import Outlook, look_ahead
-from keyman.core.plan import Planned, as_last_met, foresee, walk
-from keyman.core.policy import Policy, RetireBy, Verification, Window
-from keyman.core.steps import Wait
+from keyman.core.plan import BREATH, NEW_KEY, Moment, Planned, as_last_met, foresee, walk
+from keyman.core.policy import Policy, RetireBy, Verification
+from keyman.core.steps import Create, Observe, Retire, Wait, name_of
 from tests.credentials import (
     BY_HAND,
     DAY,
@@ -30,114 +38,13 @@ from tests.credentials import (
     empty,
     looks,
     order,
+    pending,
     seen,
     version,
+    wish,
 )
-from tests.sim.planting import real
-from tests.sim.runs import long_setup
-from tests.sim.setups import Setup
-from tests.sim.world import World, follow
-
-TOLD = ("request", "create", "issue", "carry", "promote", "retire", "revoke", "accept", "abandon")
-SECONDS = timedelta(seconds=5)  # that the calls of a rotation may take
-SETTLED = timedelta(days=1)  # by then the first version is current, and its overlap over
-Line = tuple[str, str | None, int | None]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def years_of(name: str, **policy: object) -> Setup:
-    """Months instead of the simulator's hours."""
-    setup = long_setup(name, 1)
-    return replace(setup, policy=replace(setup.policy, **policy))  # type: ignore[arg-type]
-
-
-def lived(setup: Setup, days: float) -> tuple[list[Planned], list[Planned]]:
-    """What was foretold once the world had settled, and what then came."""
-    world = World(setup, follow(()), real())
-    world.turns_limit, world.until = 100_000, 1_000_000
-    if setup.adopted:
-        world._entrust()
-    _live(world, world.true + SETTLED)
-    assert world.books.row
-    credential, observed = world.books.row.credential, world.books.row.observed
-    known, end = len(world.books.events), world.true + timedelta(days=days)
-    told = foresee(credential, observed, world.now(), end)
-    _live(world, end)
-    came = [
-        Planned(event.at, _step(event.kind), event.slot, event.version, event.reason)
-        for event in world.books.events[known:]
-    ]
-    return [[one for one in lines if one.step in TOLD] for lines in (told, came)]  # type: ignore[return-value]
-
-
-def _live(world: World, end: datetime) -> None:
-    while world.true < end:
-        world.turn(end)
-
-
-def _step(kind: str) -> str:
-    """The history says of what was only noticed what it was found to be."""
-    return "accept" if kind.startswith("found ") else kind
-
-
-def line(one: Planned) -> Line:
-    """A wish has its number only once it is written down."""
-    return one.step, one.slot, None if one.step == "request" else one.version
-
 
 PROVEN = ("verify", "verify")
-WINDOW = Window(frozenset({0, 1}), time(9), time(12), UTC)
-WORLDS = {
-    "two slots": years_of("plain"),
-    "a key that keyman makes": years_of("first"),
-    "a slot that is never filled again once it is revoked": years_of("final"),
-    "what is replaced is revoked": years_of("revoking"),
-    "what is replaced is kept": years_of("keeping"),
-    "keys of their own": years_of("fresh"),
-    "in a window": years_of("plain", window=WINDOW),
-    "the standby's old secret expires first": years_of("plain", rotate_before=timedelta(days=30)),
-    "long overlaps": years_of("plain", overlap=timedelta(days=20)),
-}
-
-
-@pytest.mark.parametrize("setup", WORLDS.values(), ids=WORLDS.keys())
-def test_what_is_foretold_is_what_happens(setup: Setup) -> None:
-    told, came = lived(setup, days=270)
-    assert [line(one) for one in told] == [line(one) for one in came]
-    assert len(told) > 12
-    for a, b in zip(told, came, strict=True):
-        notices = setup.policy.observe_every if a.step == "accept" else timedelta(0)
-        assert -SECONDS < b.at - a.at < notices + SECONDS, (a, b)
-    asked = [(a.reason, b.reason) for a, b in zip(told, came, strict=True) if a.step == "request"]
-    assert all(a == b for a, b in asked)
-
-
-def test_tokens_come_as_often_as_foretold() -> None:
-    setup = years_of("minted")
-    world = World(setup, follow(()), real())
-    world.turns_limit, world.until = 100_000, 1_000_000
-    _live(world, world.true + SETTLED)
-    assert world.books.row
-    heard = len(world.books.told)
-    end = world.true + timedelta(days=3)
-    outlook = look_ahead(world.record, world.books.row.observed, world.now(), end)
-    _live(world, end)
-    came = [news.at for news in world.books.told[heard:] if news.what == "promoted"]
-    assert outlook.repeats
-    assert 1 + outlook.repeats.times == len(came)
-    gaps = [b - a for a, b in pairwise(came)]
-    assert max(abs(gap - outlook.repeats.every) for gap in gaps) < timedelta(seconds=2)
-    assert [one.step for one in outlook.steps] == ["request", "issue", "promote"]
-
-
-# One credential at a time.
-
 CURRENT = version(1, Stage.CURRENT)
 WHOLE = credential(CURRENT)
 ON = seen(looks(CURRENT), empty())
@@ -354,3 +261,188 @@ def test_a_few_hours_of_tokens_are_told_one_by_one() -> None:
     outlook = look_ahead(Credential(HOURLY_TOKENS), None, NOW, at(60))
     assert [one.step for one in outlook.steps].count("promote") == 2
     assert outlook.repeats is None
+
+
+# Step by step.
+
+UNPROVEN = Verification(successes=0)  # so that a rotation takes no time
+AT_ONCE = replace(SPEC, policy=replace(POLICY, verify=UNPROVEN))
+OLD = version(1, Stage.PREVIOUS, replaced_at=at(60 - DAY))
+NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(60 - DAY), expires_at=None)
+OFF = version(1, Stage.RETIRED, retired_at=at(-60))
+REFUSED = version(2, Stage.CURRENT, "two", dead_at=at(-1), examined_at=NOW)
+
+
+def at_once(c: Credential) -> Credential:
+    return replace(c, spec=AT_ONCE)
+
+
+def first(kind: type, c: Credential, o: Observed | None) -> Moment:
+    return next(moment for moment in walk(c, o, NOW, at(DAY)) if isinstance(moment.step, kind))
+
+
+def times(c: Credential, o: Observed | None = None, until: datetime = YEAR) -> list[datetime]:
+    """Of the first decisions."""
+    return [moment.at for moment in islice(walk(c, o, NOW, until), 5)]
+
+
+def test_what_happens_at_the_very_end_is_part_of_the_plan() -> None:
+    resting = Credential(AT_ONCE, failures=2, failed_step="create", retry_at=at(30))
+    assert [one.step for one in foresee(resting, None, NOW, at(30))] == [
+        "request",
+        "create",
+        "promote",
+        "retire",
+    ]
+    assert {one.at for one in foresee(resting, None, NOW, at(60))} == {at(30)}
+
+
+def test_time_moves_from_one_event_to_the_next() -> None:
+    """Never by less than a breath; and what is over for long wakes nobody."""
+    static = credential(version(1, Stage.CURRENT, None, expires_at=at(60)), spec=BY_HAND)
+    assert times(static) == [NOW, at(60)]
+    soon = NOW + BREATH / 2
+    assert times(credential(version(1, Stage.CURRENT, None, expires_at=soon), spec=BY_HAND)) == [
+        NOW,
+        NOW + BREATH,
+    ]
+    before = version(1, Stage.RETIRED, None, handle="first", expires_at=at(-60))
+    just_now = version(2, Stage.RETIRED, None, handle="second", expires_at=NOW)
+    own = version(3, Stage.CURRENT, None)
+    keys = credential(before, just_now, own, spec=KEYLESS, home=None)
+    assert times(keys, seen(looks(own), owner=None), at(10 * DAY)) == [NOW]
+
+
+def test_what_earlier_versions_can_do_is_no_wish_for_a_new_one() -> None:
+    back = credential(OFF, REFUSED, spec=AT_ONCE)
+    o = seen(looks(OFF, "INACTIVE"), looks(REFUSED))
+    plan = foresee(back, o, NOW, at(60))
+    assert plan == [
+        Planned(NOW, "request", "one", None, "the provider refuses the current secret"),
+        Planned(NOW, "carry", "one", 3, ""),
+        Planned(NOW, "activate", "one", None, ""),
+        Planned(NOW, "promote", "one", 3, ""),
+    ]
+    *_, last = walk(back, o, NOW, at(60))
+    assert last.after.current
+    assert last.after.current.fingerprint == ""
+    assert last.seen.slot(last.after.current.place) == looks(OFF)
+
+
+def test_a_wish_that_is_too_old_is_given_up() -> None:
+    c = credential(CURRENT, wish(2, requested_at=at(-2 * DAY)))
+    assert foresee(c, ON, NOW, at(60)) == [
+        Planned(NOW, "abandon", "two", 2, "the wish grew too old")
+    ]
+
+
+def test_what_was_ordered_is_done_and_off_the_list() -> None:
+    wished = order(OrderKind.DEACTIVATE, slot="one")
+    c = credential(OFF, NEWER, orders=(wished,))
+    o = seen(looks(OFF), looks(NEWER))
+    assert foresee(c, o, NOW, at(60)) == [Planned(NOW, "retire", "one", 1, "ordered")]
+    assert first(Retire, c, o).after.orders == ()
+
+
+def test_what_a_client_met_is_taken_for_a_passing_refusal() -> None:
+    """But for what is known to be dead."""
+    reported = credential(replace(CURRENT, reported_at=at(-1)))
+    moments = [*walk(reported, ON, NOW, at(DAY))]
+    assert [name_of(one.step) for one in moments] == ["examine", "wait"]
+    assert moments[-1].after.versions == (replace(CURRENT, examined_at=NOW),)
+
+
+def test_no_call_of_an_earlier_owner_comes_late() -> None:
+    """Our mark on the key keeps it out, and so nothing waits for it."""
+    unsure = at_once(
+        credential(CURRENT, pending(2), unanswered_at=at(-1), fenced=False, claimed=0, epoch=2)
+    )
+    o = seen(looks(CURRENT), looks(pending(2)), epoch=2)
+    (promoted, *_) = foresee(unsure, o, NOW, at(60))
+    assert (promoted.step, promoted.at, promoted.version) == ("promote", NOW, 2)
+
+
+def test_clients_take_the_new_secret_in_time() -> None:
+    policy = replace(POLICY, wait_for_clients=True, max_overlap=timedelta(days=9))
+    c = replace(credential(OLD, NEWER), spec=replace(SPEC, policy=policy))
+    held = replace(seen(looks(OLD), looks(NEWER)), taken=(1,))
+    assert foresee(c, held, NOW, at(DAY)) == [
+        Planned(at(60), "retire", "one", 1, "the overlap is over")
+    ]
+
+
+# The picture on the way.
+
+
+@pytest.mark.parametrize("slots", [("one", "two"), ("one",)])
+def test_a_new_key_comes_with_all_its_slots_on(slots: tuple[str, ...]) -> None:
+    made = first(Create, Credential(replace(AT_ONCE, slots=slots)), None)
+    filled = SlotSeen("one", State.ACTIVE, "version 1", at(90 * DAY))
+    beside = SlotSeen("two", State.ACTIVE, "kept by nobody", POLICY.standby_expiry(NOW))
+    shown = (beside, filled) if "two" in slots else (filled,)
+    assert made.seen == Observed(NOW, (KeySeen(NEW_KEY, State.ACTIVE, shown),))
+    (v,) = made.after.versions
+    assert (v.place, v.mask, v.expires_at) == (Place(NEW_KEY, "one"), filled.mask, at(90 * DAY))
+    assert (v.stage, v.fingerprint, v.issued_at) == (Stage.PENDING, "", NOW)
+    assert (made.after.home, made.after.silence) == (NEW_KEY, "two" if "two" in slots else None)
+
+
+def test_a_slot_that_is_switched_off_is_as_it_was_but_for_that() -> None:
+    over = replace(OLD, replaced_at=at(-2 * DAY))
+    before = looks(over, last_used_at=at(-3 * DAY))
+    off = first(Retire, credential(over, NEWER), seen(before, looks(NEWER)))
+    assert off.seen.keys == seen(looks(NEWER), replace(before, state=State.INACTIVE)).keys
+
+
+def test_a_key_that_was_never_looked_at_is_as_the_journal_has_it() -> None:
+    gone = version(1, Stage.REVOKED)
+    off = version(2, Stage.RETIRED, "two")
+    old = version(3, Stage.PREVIOUS, "one", handle="another")
+    now = version(4, Stage.CURRENT)
+    looked = first(Observe, credential(gone, off, old, now), None)
+    assert looked.seen == Observed(
+        NOW,
+        (
+            KeySeen("key", State.ACTIVE, (looks(off, "INACTIVE"), looks(now))),
+            KeySeen("another", State.ACTIVE, (looks(old),)),
+        ),
+    )
+
+
+def test_what_expires_is_shown_as_expired_unless_it_was_gone_before() -> None:
+    standby = (
+        SlotSeen("three", State.ACTIVE, None, at(60)),
+        SlotSeen("four", State.REVOKED, None, at(30)),
+        SlotSeen("five", State.INACTIVE, None, at(61)),
+        SlotSeen("six", State.INACTIVE, None, at(30)),
+    )
+    three, four, five, six = standby
+    c = replace(
+        credential(OLD, NEWER),
+        spec=replace(SPEC, slots=("one", "two", "three", "four", "five", "six")),
+    )
+    off = first(Retire, c, seen(looks(OLD), looks(NEWER), *standby))
+    assert off.at == at(60)
+    assert off.seen.keys[0].slots == (
+        looks(NEWER),
+        replace(three, state=State.EXPIRED),
+        four,
+        five,
+        replace(six, state=State.EXPIRED),
+        looks(OLD, State.INACTIVE),
+    )
+
+
+def test_only_a_key_that_is_refused_and_not_shown_is_taken_for_gone() -> None:
+    lost = credential(replace(CURRENT, dead_at=at(-5)), failures=1, failed_step="observe")
+    another = KeySeen("another", State.ACTIVE, ())
+    o = replace(ON, keys=(another, *ON.keys))
+    assert as_last_met(lost, o) == replace(o, keys=(another, KeySeen("key", NOT_SHOWN, ())))
+    assert as_last_met(lost, None) is None
+    for known in (
+        replace(lost, failed_step="issue"),
+        replace(lost, versions=()),
+        replace(lost, versions=(CURRENT,)),
+        replace(lost, home="unseen"),
+    ):
+        assert as_last_met(known, o) is o

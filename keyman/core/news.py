@@ -152,7 +152,7 @@ def _ours(s: Situation, v: Version) -> bool:
     order = s.c.order_of(OrderKind.ACTIVATE, OrderKind.DEACTIVATE)
     ordered = order is not None and v.place == Place(s.c.key_id or "", order.slot)
     over = v.stage is Stage.PREVIOUS and s.now >= s.overlap_ends(v)
-    return ordered or over or s.filling(v.place)
+    return ordered or over
 
 
 # How it is.

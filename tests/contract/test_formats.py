@@ -20,6 +20,7 @@ from keyman.core.model import Secret
 from keyman.errors import StoreFailed, UsageError
 from keyman.housekeeping import backup_file
 from keyman.stores.seals import fresh_key, key_id, seal, unseal
+from tests.test_private_file import without_waiting
 
 KEY, NONCE = bytes(range(32)), bytes(range(12))
 PASSPHRASE = "correct horse battery staple"
@@ -182,5 +183,5 @@ def test_what_is_no_backup_is_not_read(tmp_path: Path, what: str, said: str) -> 
         os.mkfifo(path)
     elif what in content:
         path.write_bytes(content[what])
-    with pytest.raises(StoreFailed, match=said):
+    with without_waiting(), pytest.raises(StoreFailed, match=said):
         backup_file.read(path, Secret(PASSPHRASE))

@@ -12,8 +12,9 @@ import pytest
 from keyman.clock import new_id
 from keyman.core.model import Secret
 from keyman.errors import ConfigError, StoreFailed
-from keyman.stores import open_store
-from keyman.stores.sealing_key import load_key
+from keyman.stores import open_store, private_file
+from keyman.stores.os_keyring import OsKeyring
+from keyman.stores.sealing_key import _Costs, exchange, load_key
 
 KEY = bytes(range(32))
 TEXT = base64.urlsafe_b64encode(KEY).decode()
@@ -103,7 +104,11 @@ def test_a_key_file_that_is_a_link_or_a_folder_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", ["", "\n", TEXT[:-4], TEXT + "AAAA", "?" * 43, "ключ", KEY.hex(), f"{TEXT}\n{TEXT}"]
+    "content",
+    [
+        *("", "\n", TEXT[:-4], TEXT + "AAAA", TEXT + "X", "?" * 43, "ключ", KEY.hex()),
+        f"{TEXT}\n{TEXT}",
+    ],
 )
 def test_what_is_not_a_key_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
     options = options_of("file", tmp_path)
@@ -138,9 +143,9 @@ def test_a_systemd_credential(
     (tmp_path / "keyman-store-key").write_bytes(content)
     (tmp_path / "other").write_bytes(content[::-1])
     assert load_key({"kind": "systemd-credential"}, make=False) == KEY
-    with pytest.raises(StoreFailed, match="absent"):
+    with pytest.raises(StoreFailed, match="/absent could not be read: "):
         load_key({"kind": "systemd-credential", "name": "absent"}, make=True)
-    for outside in ("../other", "a/b", "..", "/etc/passwd"):
+    for outside in ("../other", "a/b", ".", "..", "/etc/passwd"):
         with pytest.raises(ConfigError):
             load_key({"kind": "systemd-credential", "name": outside}, make=True)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
@@ -215,3 +220,116 @@ def test_reading_only_makes_neither_key_nor_file(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed):
         open_store("sealed-file", {**options, "read_only": True})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_key_is_said_with_what_to_do(tmp_path: Path) -> None:
+    for kind in ("file", "passphrase"):
+        with pytest.raises(StoreFailed, match="is missing") as missing:
+            load_key(options_of(kind, tmp_path), make=False)
+        assert missing.value.hint == (
+            "put it back: without it the sealed secrets cannot be read; "
+            "if the store was never used, move its file away and start `keyman daemon`"
+        )
+        without = {**options_of(kind, tmp_path), "path": ""}
+        with pytest.raises(ConfigError, match=f"store.key of kind {kind} has no path"):
+            load_key(without, make=True)
+
+
+# m, t, p: at their bounds, and beyond them by one.
+PAID = [(19 * 1024, 1, 1), (1024 * 1024, 64, 64), (65536, 3, 4)]
+UNPAID = [
+    *((19 * 1024 - 1, 3, 4), (1024 * 1024 + 1, 3, 4)),
+    *((65536, 0, 4), (65536, 65, 4), (65536, 3, 0), (65536, 3, 65)),
+]
+
+
+@pytest.mark.parametrize("costs", [*PAID, *UNPAID], ids=str)
+def test_costs_have_bounds(tmp_path: Path, costs: tuple[int, int, int]) -> None:
+    path = tmp_path / "store.key"
+    memory, passes, lanes = costs
+    line = f"argon2id m={memory} t={passes} p={lanes} salt=AAECAwQFBgcICQoLDA0ODw\n".encode()
+    private_file.make(path, line)
+    if costs in UNPAID:
+        with pytest.raises(StoreFailed, match="costs of Argon2id that are out of bounds"):
+            _Costs.read(path)
+    else:
+        read = _Costs.read(path)
+        assert (read.memory, read.passes, read.lanes, read.salt) == (*costs, bytes(range(16)))
+        assert read.text() == line
+
+
+def test_bytes_that_are_no_text_are_no_costs(tmp_path: Path) -> None:
+    options = options_of("passphrase", tmp_path)
+    private_file.make(options["path"], b"argon2id m=65536 t=3 p=4 salt=\xff\xfe")
+    with pytest.raises(StoreFailed, match="does not hold the salt and costs"):
+        load_key(options, make=False)
+
+
+# Another key in the place of the one in use.
+
+
+def test_a_key_file_is_exchanged_whole(tmp_path: Path) -> None:
+    options = options_of("file", tmp_path)
+    before = load_key(options, make=True)
+    another = exchange(options)
+    assert load_key(options, make=False) == before != another.key
+    another.take_place()
+    assert load_key(options, make=False) == another.key
+    assert options["path"].read_bytes() == base64.urlsafe_b64encode(another.key) + b"\n"
+    assert stat.S_IMODE(options["path"].stat().st_mode) == 0o600
+
+
+def test_a_passphrase_gives_another_key_with_another_salt(tmp_path: Path) -> None:
+    options = options_of("passphrase", tmp_path)
+    private_file.make(options["path"], cheap := b"argon2id m=19456 t=1 p=1 salt=" + b"A" * 22)
+    another = exchange(options)
+    assert options["path"].read_bytes() == cheap
+    another.take_place()
+    assert load_key(options, make=False) == another.key
+    costs = _Costs.read(options["path"])
+    assert (costs.memory, costs.passes, costs.lanes) == (64 * 1024, 3, 4)
+    assert costs.salt != bytes(16)
+
+
+@pytest.mark.parametrize("kind", ["env", "systemd-credential"])
+def test_what_is_handed_over_is_not_exchanged_here(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"of kind {kind} is handed over") as refused:
+        exchange({"kind": kind})
+    assert refused.value.hint == (
+        "let the file admit a new one with --key, change the configuration, then --finish"
+    )
+
+
+def test_a_secret_service_keeps_the_key_under_a_service_of_its_own(
+    tmp_path: Path, secret_service: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in secret_service.items():
+        monkeypatch.setenv(name, value)
+    options, lock = options_of("keyring", tmp_path), tmp_path / "keyring.lock"
+    named = {**options, "service": f"named/{new_id()}"}
+
+    def filed(service: str) -> OsKeyring:
+        return OsKeyring("secret-service", service, lock=lock)
+
+    services = {f"keyman/{options['installation']}/store-key": options, named["service"]: named}
+    for service, those in services.items():
+        with closing(filed(service)) as there:
+            with pytest.raises(StoreFailed, match="is missing"):
+                load_key(those, make=False)
+            assert there.list() == []
+            key = load_key(those, make=True)
+            assert load_key(those, make=True) == load_key(those, make=False) == key
+            kept = there.get("store-key", 1)
+            assert kept is not None
+            assert base64.urlsafe_b64decode(kept.reveal()) == key
+            another = exchange(those)
+            assert load_key(those, make=False) == key != another.key
+            another.take_place()
+            assert load_key(those, make=False) == another.key
+            assert there.list() == [("store-key", 1)]
+            there.put("store-key", 1, Secret("no key"))
+            with pytest.raises(StoreFailed, match="is not a key"):
+                load_key(those, make=True)
+    assert list(tmp_path.iterdir()) == [lock]
+    with pytest.raises(ConfigError, match="no keyring backend 'nonsense'"):
+        load_key({**options, "backend": "nonsense"}, make=True)

@@ -1,13 +1,14 @@
 """The system's keyring: which backend speaks, what a crash leaves, what a shut one says."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 import secretstorage
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import Proxy
+from keyring.errors import KeyringLocked
+from secretstorage.defines import SS_PATH
+from secretstorage.util import SERVICE_IFACE, DBusAddressWrapper
 
 from keyman.clock import new_id
 from keyman.core.model import Secret
@@ -274,3 +278,162 @@ def test_each_write_is_read_back_over_another_connection(store: OsKeyring) -> No
     before = store._vendor
     store.put("genai", 1, Secret("two"))
     assert store._vendor is not before
+
+
+def test_whoever_writes_makes_the_lock_and_all_give_it_back(store: OsKeyring) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "ready": lambda: store.ready("genai"),
+        "drop": lambda: store.drop("genai", 1),
+        "put": lambda: store.put("genai", 1, Secret("one")),
+        "get": lambda: store.get("genai", 1),
+        "list": store.list,
+    }
+    made = {}
+    for name, call in calls.items():
+        call()
+        assert os_keyring._held == set()
+        made[name] = store._lock.exists()
+        store._lock.unlink(missing_ok=True)
+    assert made == {"ready": True, "drop": True, "put": True, "get": False, "list": False}
+
+
+class _Watched(OsKeyring):
+    """Looks, in the middle of each call, whether anybody else could have the turn."""
+
+    free: list[bool]
+
+    def _read(self, entry: str) -> str | None:
+        with self._turn(), self._lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.free.append(False)
+            else:
+                self.free.append(True)
+        return super()._read(entry)
+
+
+def test_nobody_else_has_a_turn_meanwhile(store: OsKeyring, tmp_path: Path) -> None:
+    _Watched.free = []
+    store.ready("genai")
+    with contextlib.closing(
+        _Watched("secret-service", store._service, lock=tmp_path / "keyring.lock")
+    ) as watched:
+        watched.put("genai", 1, Secret("one"))
+        watched.list()
+        watched.drop("genai", 1)
+    assert set(watched.free) == {False}
+    with store._lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error(
+    store: OsKeyring, bus: dict[str, str], tmp_path: Path
+) -> None:
+    def at(lock: Path) -> OsKeyring:
+        return OsKeyring("secret-service", store._service, lock=lock)
+
+    with contextlib.closing(at(tmp_path / "missing" / "lock")) as nowhere:
+        assert nowhere.get("genai", 1) is None
+        with pytest.raises(StoreFailed, match="missing/lock could not be opened: ") as failed:
+            nowhere.put("genai", 1, Secret("one"))
+        assert failed.value.hint == "the folder must exist and be writable"
+    with pytest.raises(StoreFailed, match="could not be opened: "):
+        at(tmp_path)
+    assert entries(store) == {}
+
+
+def test_one_connection_serves_until_something_is_written_and_is_then_closed(
+    store: OsKeyring,
+) -> None:
+    def connection() -> Any:
+        return vars(store._vendor)["connection"]
+
+    store.put("genai", 1, Secret("one"))
+    vendor, first = store._vendor, connection()
+    assert (store.get("genai", 1), store.list("genai")) == (Secret("one"), [("genai", 1)])
+    assert (store._vendor, connection()) == (vendor, first)
+    assert first.sock.fileno() != -1
+    store.put("genai", 1, Secret("two"))
+    second = connection()
+    assert (first.sock.fileno(), second.sock.fileno() == -1) == (-1, False)
+    store.close()
+    assert second.sock.fileno() == -1
+    assert store._vendor is None
+    store.close()
+    assert store.get("genai", 1) == Secret("two")
+
+
+def test_the_index_lists_every_name_with_its_numbers(store: OsKeyring) -> None:
+    for name, number in (("vertex", 2), ("genai", 10), ("genai", 9)):
+        store.put(name, number, Secret("x"))
+    assert entries(store)[INDEX] == '{"genai":[9,10],"vertex":[2]}'
+    assert store.list() == [("genai", 9), ("genai", 10), ("vertex", 2)]
+    assert store.list("vertex") == [("vertex", 2)]
+    assert store.place("genai", 9) == f"secret-service {store._service}"
+
+
+class _Stubborn(OsKeyring):
+    """A keyring that says it has deleted something, and has not."""
+
+    def _read_afresh(self, entry: str) -> str | None:
+        self._vendor.set_password(self._service, entry, "still here")  # type: ignore[union-attr]
+        return super()._read_afresh(entry)
+
+
+def test_what_is_still_there_over_a_new_connection_was_not_dropped(
+    store: OsKeyring, tmp_path: Path
+) -> None:
+    store.put("genai", 1, Secret("one"))
+    stubborn = _Stubborn("secret-service", store._service, lock=tmp_path / "keyring.lock")
+    with (
+        contextlib.closing(stubborn),
+        pytest.raises(StoreFailed, match="still has 'genai/1' after it was deleted"),
+    ):
+        stubborn.drop("genai", 1)
+    assert store.list() == [("genai", 1)]
+
+
+def test_an_entry_that_is_locked_is_not_asked_for(breakable: OsKeyring) -> None:
+    """Some lock single entries: the backend would open a prompt for that."""
+    breakable.put("genai", 1, Secret("one"))
+    vendor: Any = breakable._vendor
+    with collection() as opened:
+        (item,) = opened.search_items({"service": "keyman/x", "username": "genai/1"})
+        vendor.unlock(item)
+        opened.lock()
+        with pytest.raises(KeyringLocked, match="the entry is locked"):
+            vendor.unlock(item)
+
+
+def test_without_a_default_collection_there_is_no_place_for_secrets(
+    breakable: OsKeyring,
+) -> None:
+    with contextlib.closing(secretstorage.dbus_init()) as connection:
+        service = DBusAddressWrapper(SS_PATH, SERVICE_IFACE, connection)
+        service.call("SetAlias", "so", "default", "/")
+    with pytest.raises(StoreFailed, match="it has no default collection"):
+        breakable.get("genai", 1)
+
+
+def test_what_a_vendor_says_is_told_up_to_its_first_line_and_no_further() -> None:
+    for said, told in (("a" * 201, "a" * 200), ("no\nsk-one", "no"), ("", "")):
+        with pytest.raises(StoreFailed) as failed, os_keyring._translated("kwallet"):
+            raise OSError(said)
+        assert failed.value.message == f"the keyring (kwallet) refused: OSError: {told}"
+        assert failed.value.hint == "unlock it, and check that it is there at all"
+        assert failed.value.__cause__ is None
+    no_text = pytest.raises(StoreFailed, match="a name of a secret is not valid text")
+    with no_text, os_keyring._translated("kwallet"):
+        "\ud83d".encode()
+    ours = StoreFailed("ours")
+    with pytest.raises(StoreFailed) as failed, os_keyring._translated("kwallet"):
+        raise ours
+    assert failed.value is ours
+
+
+def test_unless_one_is_named_the_platform_s_own_is_asked(
+    bus: dict[str, str], tmp_path: Path
+) -> None:
+    with contextlib.closing(OsKeyring(None, "keyman/x", lock=tmp_path / "lock")) as opened:
+        assert opened.place("genai", 1) == "secret-service keyman/x"

@@ -95,6 +95,8 @@ ROOMS = (
             "tests/contract/test_store_sealed_file.py",
             "tests/contract/test_store_key.py",
             "tests/test_backup_file.py",
+            "tests/test_private_file.py",
+            "tests/test_kinds_of_store.py",
             "-k=not vault and not aws and not keyring",
         ),
         ("tests/test_tampering.py",),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
+from keyman.performer import NOT_STORED
 from tests.sim.cloud import ANOTHER, LONG_AGO
 from tests.sim.setups import Kind
 
@@ -221,7 +222,7 @@ class Watch:
         raise Broken(what, f"{verb} of {place.slot} kills what lookups hand out")
 
     def _overlap_was_over(self, verb: str, secret: str) -> None:
-        if secret in self.leaked or self.clocks_set:
+        if secret in self.leaked or self.clocks_set or self._never_heard_of(secret):
             return
         world, policy = self.world, self.world.setup.policy
         since, overlap = self.left[secret]
@@ -233,6 +234,13 @@ class Watch:
         lately = max(policy.max_client_staleness, overlap / 2)
         if world.true - used < lately and world.true < self._cap(since, overlap):
             raise Broken("I5", f"{verb} ends {secret} although it is in use")
+
+    def _never_heard_of(self, secret: str) -> bool:
+        """Was it handed out only after the backup that came back, and lost by the store as well?"""
+        known = [v for v in self.world.record.versions if self.secret_of(v) == secret]
+        return self.was_restored and any(
+            v.given_up == NOT_STORED and not v.promoted_at for v in known
+        )
 
     def _cap(self, since: datetime, overlap: timedelta) -> datetime:
         policy, current = self.world.setup.policy, self.world.record.current
