@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from keyman.core.model import Credential, OrderKind, Place, Secret, Stage, Verdict, Version
 from keyman.core.steps import Wait
 from keyman.db.journal import Lease
-from keyman.performer import NOT_STORED
 from tests.sim.cloud import ANOTHER, LONG_AGO
 from tests.sim.setups import Kind
 
@@ -236,11 +235,11 @@ class Watch:
             raise Broken("I5", f"{verb} ends {secret} although it is in use")
 
     def _never_heard_of(self, secret: str) -> bool:
-        """Was it handed out only after the backup that came back, and lost by the store as well?"""
-        known = [v for v in self.world.record.versions if self.secret_of(v) == secret]
-        return self.was_restored and any(
-            v.given_up == NOT_STORED and not v.promoted_at for v in known
-        )
+        """Was it only wished for, or not promoted yet, in the backup that came back?"""
+        versions = self.world.record.versions
+        known = [v for v in versions if self.put_as.get(v.attempt) == secret]
+        only_begun = all(v.given_up and not v.promoted_at for v in known)
+        return self.was_restored and bool(known) and only_begun
 
     def _cap(self, since: datetime, overlap: timedelta) -> datetime:
         policy, current = self.world.setup.policy, self.world.record.current
