@@ -336,13 +336,26 @@ def test_a_success_is_counted_and_enough_of_them_are_a_proof() -> None:
     assert t.probed(hurt(CURRENT, BEGUN), BEGUN, Verdict.ACCEPTED, None, NOW).failures == 0
 
 
-@pytest.mark.parametrize("state", ["INACTIVE", "ACTIVE", "REVOKED", None])
-def test_what_was_accepted_before_it_was_switched_off_is_proven_anew(state: str | None) -> None:
-    told = replace(BEGUN, successes=2, verified_at=at(-1))
-    shown = (looks(CURRENT), looks(told, state)) if state else (looks(CURRENT),)
-    found = t.observed_now(credential(CURRENT, told), seen(*shown))
-    anew = replace(told, successes=0, verified_at=None)
-    assert found.versions == (CURRENT, anew if state == "INACTIVE" else told)
+TOLD = replace(BEGUN, successes=2, verified_at=at(-1), mask_before="mask-0")
+UNASKED = replace(TOLD, successes=0, refusals=0, verified_at=None, probed_at=None, probe_from=None)
+
+
+@pytest.mark.parametrize(
+    ("shown", "found"),
+    [
+        (looks(TOLD, "INACTIVE"), UNASKED),
+        (looks(TOLD, "A_WORD_NEVER_HEARD"), UNASKED),
+        (looks(TOLD), TOLD),
+        (looks(TOLD, "INACTIVE", mask="mask-0"), TOLD),
+        (None, TOLD),
+    ],
+    ids=["off", "who knows", "on", "an old picture", "not shown"],
+)
+def test_what_was_accepted_before_it_was_switched_off_is_proven_anew(
+    shown: SlotSeen | None, found: Version
+) -> None:
+    picture = seen(looks(CURRENT), *([shown] if shown else []))
+    assert t.observed_now(credential(CURRENT, TOLD), picture).versions == (CURRENT, found)
 
 
 def test_what_lookups_hand_out_is_another_question() -> None:

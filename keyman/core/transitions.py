@@ -20,7 +20,7 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
-from keyman.core.picture import NO_TIME, SAME_EXPIRY
+from keyman.core.picture import NO_TIME, SAME_EXPIRY, looks
 from keyman.core.policy import fraction
 from keyman.core.situation import Situation
 from keyman.core.steps import Abandon, Accept, Request
@@ -54,11 +54,13 @@ def _ends_as_shown(c: Credential, o: Observed) -> Credential:
 
 
 def _to_be_proven_anew(c: Credential, o: Observed) -> Credential:
-    """What was accepted before it was switched off says nothing of when it is on again."""
+    """What was accepted or refused before says nothing of a secret that is off by now."""
     for v in c.all_at(Stage.PENDING):
         seen = o.slot(v.place)
-        if seen is not None and seen.state == State.INACTIVE:
-            c = c.with_version(v.number, verified_at=None, successes=0)
+        off = seen is not None and seen.state != State.ACTIVE
+        if off and looks(seen, v.mask, v.expires_at):
+            unasked = {"probe_from": None, "probed_at": None, "verified_at": None}
+            c = c.with_version(v.number, successes=0, refusals=0, **unasked)
     return c
 
 

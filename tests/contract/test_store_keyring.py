@@ -37,6 +37,12 @@ LURES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def at_first() -> None:
+    """Each test begins as a process does, before any backend was looked up."""
+    os_keyring._backend_class.cache_clear()
+
+
 @pytest.fixture
 def bus(secret_service: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name, value in secret_service.items():
@@ -437,3 +443,20 @@ def test_unless_one_is_named_the_platform_s_own_is_asked(
 ) -> None:
     with contextlib.closing(OsKeyring(None, "keyman/x", lock=tmp_path / "lock")) as opened:
         assert opened.place("genai", 1) == "secret-service keyman/x"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours"),
+    [
+        ("secret-service", {"set_properties_from_env", "get_preferred_collection", "unlock"}),
+        ("kwallet", {"set_properties_from_env"}),
+    ],
+)
+def test_a_backend_is_the_vendor_s_but_for_what_reads_the_environment_or_prompts(
+    kind: str, ours: set[str]
+) -> None:
+    made: Any = os_keyring._backend_class(kind)
+    (theirs,) = made.__bases__
+    assert f"{theirs.__module__}:{theirs.__name__}" == BACKENDS[kind]
+    assert {name for name in vars(made) if not name.startswith("__")} >= ours
+    assert ("unlock" in vars(made)) == ("unlock" in ours)

@@ -178,8 +178,15 @@ async def hall(
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
-    """Who is never answered doesn't wait for ever."""
-    asyncio.run(asyncio.wait_for(scene, PATIENCE))
+    """Who is never answered doesn't wait for ever, and nothing goes wrong behind the scene."""
+    wrong: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        await asyncio.wait_for(scene, PATIENCE)
+
+    asyncio.run(watched())
+    assert wrong == []
 
 
 def token(name: str, shown: str, *grants: str) -> Recorded:

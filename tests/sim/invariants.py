@@ -56,6 +56,9 @@ class Watch:
         self.set_in_turn = 0  # in which the clock was set last
         self.set_back = timedelta(0)  # by how much, since what is handed out was last seen to work
         self.was_restored = False
+        self.only_begun: set[str] = (
+            set()
+        )  # in the backup that came back, and maybe handed out since
         self.refused_since: datetime | None = None
         self.vouched_at: datetime = LONG_AGO  # a probe was told that the secret is known
         self.silent_at: datetime = LONG_AGO  # a probe was told nothing
@@ -95,6 +98,10 @@ class Watch:
         self.outside()
         self.clocks_set = True
         self.set_back = max(self.set_back - by, timedelta(0))
+        if self.set_back > self.world.setup.policy.observe_every:
+            self.set_back = timedelta(
+                0
+            )  # a picture out of the future: it is looked at again at once
         self.set_in_turn = self.world.turns
 
     def restored(self) -> None:
@@ -107,6 +114,8 @@ class Watch:
         self.overlap_wish = next((o.overlap for o in open_orders if o.overlap is not None), None)
         handed = self.handed()
         self.highest = handed[0].number if handed else 0
+        begun = (v for v in self.world.record.versions if v.promoted_at is None)
+        self.only_begun = {self.put_as[v.attempt] for v in begun if v.attempt in self.put_as}
 
     def store_restored(self) -> None:
         self.outside()
@@ -156,7 +165,8 @@ class Watch:
 
     def probed(self, secret: str, verdict: Verdict) -> None:
         if verdict is Verdict.SILENT:
-            self.silent_at = self.world.true
+            if self.shown_dead is not None and self.shown_dead[0] == secret:
+                self.silent_at = self.world.true
             return
         if verdict is Verdict.FORBIDDEN:
             self.vouched_at = self.world.true
@@ -221,7 +231,7 @@ class Watch:
         raise Broken(what, f"{verb} of {place.slot} kills what lookups hand out")
 
     def _overlap_was_over(self, verb: str, secret: str) -> None:
-        if secret in self.leaked or self.clocks_set or self._never_heard_of(secret):
+        if secret in self.leaked or self.clocks_set or secret in self.only_begun:
             return
         world, policy = self.world, self.world.setup.policy
         since, overlap = self.left[secret]
@@ -233,13 +243,6 @@ class Watch:
         lately = max(policy.max_client_staleness, overlap / 2)
         if world.true - used < lately and world.true < self._cap(since, overlap):
             raise Broken("I5", f"{verb} ends {secret} although it is in use")
-
-    def _never_heard_of(self, secret: str) -> bool:
-        """Was it only wished for, or not promoted yet, in the backup that came back?"""
-        versions = self.world.record.versions
-        known = [v for v in versions if self.put_as.get(v.attempt) == secret]
-        only_begun = all(v.given_up and not v.promoted_at for v in known)
-        return self.was_restored and bool(known) and only_begun
 
     def _cap(self, since: datetime, overlap: timedelta) -> datetime:
         policy, current = self.world.setup.policy, self.world.record.current
@@ -265,8 +268,8 @@ class Watch:
         on = any(s.state(now) == "ACTIVE" for k in keys if not k.gone for s in k.slots.values())
         if on or secret in self.leaked or self._touched_lately():
             return
-        if self.world.cloud.landing and self.handed() is None:
-            return  # it was sent beside a current one, which a person has destroyed since
+        if self.world.cloud.landing and not self.world.setup.if_match and self.handed() is None:
+            return  # sent beside what a person destroyed since; no mark keeps it out here
         raise Broken("I2", f"retire of {place.slot} switches off the last slot")
 
     # Every record.
@@ -275,6 +278,8 @@ class Watch:
         self, before: Credential, after: Credential, lease: Lease | None, land: Callable[[], None]
     ) -> None:
         self._holder_is_current(before, after)
+        if not any(order.open and order.overlap is not None for order in before.orders):
+            self.overlap_wish = None
         was = self.handed(before)
         land()
         for v in after.versions:
@@ -409,8 +414,7 @@ class Watch:
         self.refused_since = self.refused_since or world.true
         # Where nothing can be looked at, clients' complaints tell, and they come at once.
         looks = world.setup.policy.observe_every if world.spec.observes else timedelta(0)
-        looks += min(self.set_back, looks)  # set back further, it is looked at again at once
-        looked = max(self.refused_since, self.vouched_at) + looks
+        looked = max(self.refused_since, self.vouched_at) + looks + self.set_back
         known = max(looked, world.cloud.down_until) + NOTICING  # in an outage nobody can be asked
         if world.true > known and not world.setup.lag:
             raise Broken("I1/I10", f"{handed[1]} is refused and still handed out")
