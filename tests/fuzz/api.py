@@ -1,4 +1,5 @@
-"""The API by its own document: python -m tests.fuzz.api [--requests 20000] [--seed S] [--replay N]
+"""The API by its own document: python -m tests.fuzz.api [--requests 20000] [--seed S]
+[--workers N] [--replay N]
 
 Requests are made from the agent's /api/openapi.json: every call with parameters and bodies that fit
 the document, that nearly fit it, and that do not, over the unix socket as the owner, and over TCP
@@ -18,11 +19,13 @@ import argparse
 import http.client
 import json
 import logging
+import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from openapi_schema_validator import OAS31Validator
@@ -154,6 +157,13 @@ def attempt(there: World, seed: int, numbers: range, broken: list[str]) -> Count
     return counts
 
 
+def one_world(seed: int, numbers: range) -> tuple[Counter[str], list[str]]:
+    """How often it answered what to these requests, and what was wrong."""
+    broken: list[str] = []
+    with world() as there:
+        return attempt(there, seed, numbers, broken), broken
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.api")
     parser.add_argument("--requests", type=int, default=20_000)
@@ -161,21 +171,22 @@ def main() -> int:
     parser.add_argument(
         "--replay", type=int, metavar="NUMBER", help="its world, up to this request"
     )
+    parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     began, broken, counts = time.monotonic(), list[str](), Counter[str]()
-    logging.disable(logging.CRITICAL)
     chunks = [range(at, min(at + CHUNK, asked.requests)) for at in range(0, asked.requests, CHUNK)]
     if asked.replay is not None:
         chunks = [range(asked.replay // CHUNK * CHUNK, asked.replay + 1)]
-    for numbers in chunks:
-        with world() as there:
-            counts += attempt(there, asked.seed, numbers, broken)
+    with multiprocessing.Pool(asked.workers, logging.disable) as pool:
+        for answered, wrong in pool.imap(partial(one_world, asked.seed), chunks):
+            counts += answered
+            broken += wrong
     for what in broken[:20]:
         number = what.rpartition(" ")[2]
         print(f"BROKEN {what}")
         print(f"   PYTHONPATH=. python -m tests.fuzz.api --seed {asked.seed} --replay {number}")
-    for answered, often in sorted(counts.items()):
-        print(f"{often:7,} {answered}")
+    for answer, often in sorted(counts.items()):
+        print(f"{often:7,} {answer}")
     return conclude({"API requests": counts.total()}, len(broken), began)
 
 

@@ -20,11 +20,6 @@ class Part:
         return " ".join(("python -m", *self.words, *(self.longer if long else ())))
 
 
-_RULES = tuple(
-    word
-    for file in ("rotation", "situation", "transitions", "health")
-    for word in ("--file", f"core/{file}.py")
-)
 PARTS = (
     Part(
         "sim",
@@ -35,13 +30,13 @@ PARTS = (
     Part(
         "states",
         "every state that next_step can meet",
-        ("tests.every_state", "--count", "40000"),
+        ("tests.every_state", "--count", "25000"),
         ("--deep", "--count", "60000"),
     ),
     Part(
         "mutation",
         "small mistakes in the rules, one at a time: does a test see each?",
-        ("tests.mutation", "core", "--quick", *_RULES, "--count", "100"),
+        ("tests.mutation", "core", "--quick", "--count", "150"),
         ("--count", "9999"),
     ),
     Part("failpoints", "kills, pauses, backups and clocks at failpoints", ("tests.failpoints",)),
