@@ -103,8 +103,8 @@ ABLATIONS = (
         (
             (
                 ROTATION,
-                "        if s.current_is_sound and (s.quiet(v, s.now) or",
-                "        if (s.quiet(v, s.now) or",
+                "        if s.current_is_sound and (_seen_unused(s, v) or",
+                "        if (_seen_unused(s, v) or",
             ),
         ),
     ),
