@@ -1,5 +1,6 @@
 """What every test may use, and the table of real servers at the end of a run."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,12 @@ _of_the_workers: dict[str, tuple[str, str]] = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out what is marked as slow")
+
+
+def pytest_configure() -> None:
+    """Whoever starts a run in the background of a script has Ctrl-C ignored, by all children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
