@@ -48,23 +48,7 @@ from tests.credentials import (
     version,
     wish,
 )
-
-OLD = version(1, Stage.PREVIOUS)
-NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
-ONE = Place("key", "one")
-BOTH_ON = seen(looks(OLD), looks(NEWER))
-
-
-def recorded(
-    c: Credential,
-    kind: OrderKind,
-    o: Observed | None = BOTH_ON,
-    *,
-    first: bool = False,
-    **more: object,
-) -> tuple[Credential, Order]:
-    return orders.record(c, o, order(kind, **more), first=first)
-
+from tests.ordering import BOTH_ON, FREE_AT, HELD, NEWER, OLD, ONE, recorded
 
 # Recording.
 
@@ -708,11 +692,6 @@ def test_what_waits_for_an_overlap_says_until_when() -> None:
     assert following
     assert (following.step, following.at) == ("request", at(DAY - 60))
     assert "overlap" in following.reason
-
-
-THEIRS = replace(empty(state="ACTIVE"), last_used_at=at(-2))  # a slot that others use
-HELD = seen(looks(CURRENT), THEIRS)
-FREE_AT = at(DAY - 2)
 
 
 def test_what_waits_for_others_to_leave_a_slot_says_so_and_until_when() -> None:

@@ -43,23 +43,7 @@ from tests.credentials import (
     version,
     wish,
 )
-
-OLD = version(1, Stage.PREVIOUS)
-NEWER = version(2, Stage.CURRENT, "two", promoted_at=at(-60))
-ONE = Place("key", "one")
-BOTH_ON = seen(looks(OLD), looks(NEWER))
-
-
-def recorded(
-    c: Credential,
-    kind: OrderKind,
-    o: Observed | None = BOTH_ON,
-    *,
-    first: bool = False,
-    **more: object,
-) -> tuple[Credential, Order]:
-    return orders.record(c, o, order(kind, **more), first=first)
-
+from tests.ordering import BOTH_ON, FREE_AT, HELD, NEWER, OLD, recorded
 
 # Who is told no, and why.
 
@@ -240,10 +224,6 @@ def test_a_slot_may_be_switched_on(c: Credential, slot: str) -> None:
 
 
 # What an order says of itself: all of it, since whoever waits goes by that.
-
-THEIRS = replace(empty(state="ACTIVE"), last_used_at=at(-2))  # a slot that others use
-HELD = seen(looks(CURRENT), THEIRS)
-FREE_AT = at(DAY - 2)
 
 
 def brought_up_to_date(c: Credential, o: Observed | None, was: Order) -> Order:

@@ -153,13 +153,13 @@ def _pointing(
     """None before what is missing comes, if that is waited for; then the current one."""
     if not shown.points:
         return
-    pointed = shown.pointed
     current = aim.current if aim.current in shown.right | missing else None
     if unknown(c, shown):
         # It may be the one that works, so it is never taken away: only replaced.
         if current is not None and (shown.altered or _may_replace(c, shown, proven=proven)):
             yield Point(current)
         return
+    pointed = shown.pointed
     good = shown.right & set(aim.numbers) | ({aim.current} if shown.pointed_right else set())
     if pointed is not None and (aim.current is None or pointed not in good):
         pointed = None

@@ -59,8 +59,8 @@ def _to_be_proven_anew(c: Credential, o: Observed) -> Credential:
         seen = o.slot(v.place)
         off = seen is not None and seen.state != State.ACTIVE
         if off and looks(seen, v.mask, v.expires_at):
-            unasked = {"probe_from": None, "probed_at": None, "verified_at": None}
-            c = c.with_version(v.number, successes=0, refusals=0, **unasked)
+            c = c.with_version(v.number, probe_from=None, probed_at=None, verified_at=None)
+            c = c.with_version(v.number, successes=0, refusals=0)
     return c
 
 

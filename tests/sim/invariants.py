@@ -56,9 +56,7 @@ class Watch:
         self.set_in_turn = 0  # in which the clock was set last
         self.set_back = timedelta(0)  # by how much, since what is handed out was last seen to work
         self.was_restored = False
-        self.only_begun: set[str] = (
-            set()
-        )  # in the backup that came back, and maybe handed out since
+        self.only_begun = frozenset[str]()  # in the backup that came back; maybe handed out since
         self.refused_since: datetime | None = None
         self.vouched_at: datetime = LONG_AGO  # a probe was told that the secret is known
         self.silent_at: datetime = LONG_AGO  # a probe was told nothing
@@ -99,9 +97,7 @@ class Watch:
         self.clocks_set = True
         self.set_back = max(self.set_back - by, timedelta(0))
         if self.set_back > self.world.setup.policy.observe_every:
-            self.set_back = timedelta(
-                0
-            )  # a picture out of the future: it is looked at again at once
+            self.set_back = timedelta(0)  # a picture out of the future is looked at again at once
         self.set_in_turn = self.world.turns
 
     def restored(self) -> None:
@@ -115,7 +111,7 @@ class Watch:
         handed = self.handed()
         self.highest = handed[0].number if handed else 0
         begun = (v for v in self.world.record.versions if v.promoted_at is None)
-        self.only_begun = {self.put_as[v.attempt] for v in begun if v.attempt in self.put_as}
+        self.only_begun = frozenset(filter(None, (self.put_as.get(v.attempt) for v in begun)))
 
     def store_restored(self) -> None:
         self.outside()
