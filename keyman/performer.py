@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from keyman import errors
 from keyman.clock import Clock
 from keyman.core import orders, transitions
+from keyman.core.frozen import replace
 from keyman.core.model import (
     Credential,
     KeySeen,

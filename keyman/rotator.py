@@ -14,12 +14,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyman import chronicle, errors
 from keyman.clock import Clock
 from keyman.core import entrusting, orders, transitions
+from keyman.core.frozen import replace
 from keyman.core.health import Health
 from keyman.core.model import (
     Credential,

@@ -631,7 +631,7 @@ def test_ten_thousand_tokens_leave_one_row() -> None:
         assert [v.number for v in c.versions] == [n]
 
 
-def test_finished_versions_are_kept_for_a_while_and_no_more_than_fifty() -> None:
+def test_finished_versions_are_kept_for_a_while_and_no_more_than_twenty() -> None:
     gone = [
         version(
             n,
@@ -645,7 +645,7 @@ def test_finished_versions_are_kept_for_a_while_and_no_more_than_fifty() -> None
         for n in range(1, 80)
     ]
     c = credential(*gone, version(80, Stage.CURRENT, None), spec=KEYLESS)
-    assert [v.number for v in pruned(c, NOW).versions] == list(range(30, 81))
+    assert [v.number for v in pruned(c, NOW).versions] == list(range(60, 81))
     few = credential(*gone[:12], version(80, Stage.CURRENT, None), spec=KEYLESS)
     assert [v.number for v in pruned(few, NOW).versions] == [9, 10, 11, 12, 80]
 

@@ -6,9 +6,9 @@ What may not be brought is refused here, before anything is stored.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import datetime
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Observed, Place, Secret, Spec, Stage, State, Version
 from keyman.core.steps import Abandon
 from keyman.core.transitions import abandoned, promoted

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Observed, Stage, Version
 from keyman.core.policy import RetireBy
 from keyman.core.situation import Situation

@@ -6,11 +6,12 @@ Plain frozen values. Nothing in here knows how they are stored, issued or served
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NoReturn, Self
 
+from keyman.core.frozen import replace
 from keyman.core.policy import Policy
 
 

@@ -9,9 +9,10 @@ after a crash the same change is told neither twice nor never.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
+from keyman.core.frozen import replace
 from keyman.core.health import Health, health, trouble
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, Version
 from keyman.core.situation import Situation

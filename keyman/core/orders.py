@@ -6,9 +6,9 @@ order may land while a step is under way, from any thread or process.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from keyman.core.frozen import replace
 from keyman.core.model import (
     Credential,
     Observed,

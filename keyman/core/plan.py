@@ -8,10 +8,11 @@ nothing new here, so they are not simulated one by one: whenever time moves, one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keyman.core import orders, transitions
+from keyman.core.frozen import replace
 from keyman.core.model import (
     NOT_SHOWN,
     Credential,

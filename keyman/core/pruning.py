@@ -5,15 +5,15 @@ Numbers are never used twice, so the highest one always stays. Pure, like all of
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Stage, Version
 from keyman.core.situation import Situation
 
 KEPT_FOR = timedelta(days=400)
-KEPT_AT_MOST = 50
-LET_GROW_TO = 60  # so that not every step of every rotation has to look for the one too many
+KEPT_AT_MOST = 20
+LET_GROW_TO = 25  # so that not every step of every rotation has to look for the one too many
 
 
 def pruned(c: Credential, now: datetime) -> Credential:

@@ -6,9 +6,9 @@ where nobody can have got to meanwhile. The rules do the rest, by looking and by
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Order, OrderKind, OrderState, Stage, Version
 
 LIFE = 1_000  # numbers; from one restore to the next, each life of a credential begins a thousand

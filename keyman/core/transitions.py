@@ -6,9 +6,9 @@ anybody anything. Progress clears the failures; only looking and failing do not 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from keyman.core.frozen import replace
 from keyman.core.model import (
     Credential,
     Observed,

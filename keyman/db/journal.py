@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from sqlalchemy import Connection, Engine
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Observed, Order, Spec
 from keyman.core.news import News
 from keyman.db import audit, clients, leases, meta, migrate, news, records, sqlite
@@ -63,9 +63,7 @@ class Journal:
         self.recorded = False
         # Each record as last loaded or saved here, so that a save writes only what changed.
         self._known: dict[str, Credential] = {}
-        # Their versions' rows as last read, since most of them never change again.
-        self._met: dict[str, records.Met] = {}
-        # The same as a load gave it, for who looks at all of them at once and often.
+        # The same as a load would give it, for as long as nobody else writes.
         self._last: dict[str, tuple[Credential, Observed | None]] = {}
 
     @classmethod
@@ -105,31 +103,30 @@ class Journal:
         One that was never saved has revision 0. ConfigError if another provider recorded it.
         """
         with self._reading() as connection:
-            return self._load(connection, spec)
+            stamp = records.stamp(connection, spec.name)
+            return self._unchanged(spec, stamp) or self._load(connection, spec)
 
     def load_all(self, specs: Iterable[Spec]) -> list[tuple[Credential, Observed | None]]:
         """As `load` of each, reading only those that somebody else wrote since the last time."""
         with self._reading() as connection:
-            written = records.revisions(connection)
+            written = records.stamps(connection)
         with self._reading() as connection:  # of now: meanwhile another thread may have saved
             return [
-                self._unchanged(spec, written) or self._load(connection, spec) for spec in specs
+                self._unchanged(spec, written.get(spec.name)) or self._load(connection, spec)
+                for spec in specs
             ]
 
     def _load(self, connection: Connection, spec: Spec) -> tuple[Credential, Observed | None]:
-        met = self._met.pop(spec.name, {})  # whoever loads it at the same time starts afresh
-        credential, observed = records.read(connection, spec, met)
-        if met:
-            self._met[spec.name] = met
+        credential, observed = records.read(connection, spec)
         self._known[spec.name] = credential
         self._last[spec.name] = credential, observed
         return credential, observed
 
     def _unchanged(
-        self, spec: Spec, written: Mapping[str, int]
+        self, spec: Spec, stamp: records.Stamp | None
     ) -> tuple[Credential, Observed | None] | None:
         credential, observed = self._last.get(spec.name, (None, None))
-        if credential is None or credential.revision != written.get(spec.name):
+        if credential is None or (credential.revision, credential.driver) != stamp:
             return None
         if credential.spec is spec:
             return credential, observed
@@ -187,7 +184,6 @@ class Journal:
             records.forget(connection, name)
             meta.remember(connection, {name: None})
         self._known.pop(name, None)
-        self._met.pop(name, None)
         self._last.pop(name, None)
 
     def whereabouts(self, name: str) -> str | None:

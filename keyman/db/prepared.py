@@ -35,10 +35,11 @@ class Prepared:
     def run(self, connection: Connection, values: Mapping[str, Any]) -> DBAPICursor:
         """Execute it in the connection's transaction; every parameter must be among the values."""
         assert connection.in_transaction(), "nobody began"
-        given = {**self._constants, **values}
-        bound = tuple(
-            convert(given[name]) if convert else given[name] for name, convert in self._parameters
-        )
+        given = {**self._constants, **values} if self._constants else values
+        bound = [given[name] for name in self._names]
+        for at, convert in self._conversions:
+            if bound[at] is not None:  # NULL, whatever the type
+                bound[at] = convert(bound[at])
         cursor = connection.connection.cursor()
         cursor.execute(self._text, bound)
         return cursor
@@ -66,9 +67,15 @@ class Prepared:
         return str(self._compiled)
 
     @cached_property
-    def _parameters(self) -> list[tuple[str, Convert | None]]:
+    def _names(self) -> list[str]:
+        return list(self._compiled.positiontup or ())
+
+    @cached_property
+    def _conversions(self) -> list[tuple[int, Convert]]:
+        """Place of a parameter → what makes of its value what the driver takes."""
         binds = self._compiled.binds
-        return [(name, _to_driver(binds[name].type)) for name in self._compiled.positiontup or ()]
+        each = ((at, _to_driver(binds[name].type)) for at, name in enumerate(self._names))
+        return [(at, convert) for at, convert in each if convert]
 
     @cached_property
     def _constants(self) -> dict[str, Any]:

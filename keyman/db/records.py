@@ -5,9 +5,8 @@ Each function runs inside the caller's transaction and knows no other credential
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import zip_longest
 
 from sqlalchemy import (
     BindParameter,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from keyman.core.frozen import replace
 from keyman.core.model import Credential, Observed, Order, OrderState, Spec, Version
 from keyman.db import leases, meta, rows
 from keyman.db.prepared import Prepared
@@ -29,7 +29,6 @@ from keyman.errors import ConfigError, Conflict
 
 RECEIPTS_KEPT_FOR = timedelta(days=400)
 RECEIPTS_KEPT = 500  # a credential
-FEW = 3  # versions: they are read anew, since keeping their rows costs more memory than time
 
 _NAME: BindParameter[str] = bindparam("of_name")
 _OF_NAME = CREDENTIALS.c.name == _NAME
@@ -39,8 +38,9 @@ _THIS_VERSION = (VERSIONS.c.name == _NAME) & (VERSIONS.c.number == bindparam("of
 _THIS_ORDER = (ORDERS.c.name == _NAME) & (ORDERS.c.id == bindparam("of_id"))
 
 _READ_RECORD = Prepared(select(CREDENTIALS).where(_OF_NAME))
-_READ_REVISION = Prepared(select(CREDENTIALS.c.revision).where(_OF_NAME))
-_READ_REVISIONS = Prepared(select(CREDENTIALS.c.name, CREDENTIALS.c.revision))
+_STAMP = (CREDENTIALS.c.revision, CREDENTIALS.c.driver)
+_READ_STAMP = Prepared(select(*_STAMP).where(_OF_NAME))
+_READ_STAMPS = Prepared(select(CREDENTIALS.c.name, *_STAMP))
 _READ_VERSIONS = Prepared(
     select(VERSIONS).where(VERSIONS.c.name == _NAME).order_by(VERSIONS.c.number)
 )
@@ -58,13 +58,12 @@ _ADD_ORDER = Prepared(insert(ORDERS), ("name", *rows.ORDER_FIELDS))
 _CHANGE_ORDER = Prepared(update(ORDERS).where(_THIS_ORDER), rows.ORDER_FIELDS)
 
 
-Met = dict[tuple[Any, ...], Version]  # a row as the driver gave it → what it says
+# A record's revision and its driver: no two savings have the same, were it even forgotten and begun
+# anew between them, since a fence never comes again.
+Stamp = tuple[int, int]
 
 
-def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Observed | None]:
-    """`met` are the versions of the last reading; most rows say what they said then. It is left
-    with those of this one, if they are many.
-    """
+def read(connection: Connection, spec: Spec) -> tuple[Credential, Observed | None]:
     named = {"of_name": spec.name}
     found = _READ_RECORD.rows(connection, named)
     if not found:
@@ -77,28 +76,30 @@ def read(connection: Connection, spec: Spec, met: Met) -> tuple[Credential, Obse
             hint=f"give the new one another name, or `keyman forget {spec.name}` first",
         )
     orders = tuple(map(rows.order_of, _READ_OPEN_ORDERS.rows(connection, named)))
-    credential = rows.credential_of(spec, row, _versions(connection, spec.name, met), orders)
+    credential = rows.credential_of(spec, row, _versions(connection, spec.name), orders)
     if not credential.versions:
         credential = replace(credential, numbered=meta.numbered(connection, spec.name))
     return credential, rows.observed_of(row["observed"])
 
 
-def _versions(connection: Connection, name: str, met: Met) -> tuple[Version, ...]:
-    found = _READ_VERSIONS.run(connection, {"of_name": name}).fetchall()
-    read = {row: met.get(row) or rows.version_of(_READ_VERSIONS.converted(row)) for row in found}
-    met.clear()
-    if len(read) > FEW:
-        met.update(read)
-    return tuple(read.values())
+def _versions(connection: Connection, name: str) -> tuple[Version, ...]:
+    return tuple(map(rows.version_of, _READ_VERSIONS.rows(connection, {"of_name": name})))
 
 
 def revision(connection: Connection, name: str) -> int:
-    found = _READ_REVISION.run(connection, {"of_name": name}).fetchone()
+    """0 if there is no record."""
+    found = stamp(connection, name)
     return found[0] if found else 0
 
 
-def revisions(connection: Connection) -> dict[str, int]:
-    return {row["name"]: row["revision"] for row in _READ_REVISIONS.rows(connection, {})}
+def stamp(connection: Connection, name: str) -> Stamp | None:
+    found = _READ_STAMP.run(connection, {"of_name": name}).fetchone()
+    return (found[0], found[1]) if found else None
+
+
+def stamps(connection: Connection) -> dict[str, Stamp]:
+    found = _READ_STAMPS.run(connection, {}).fetchall()
+    return {name: (revision, driver) for name, revision, driver in found}
 
 
 def write(
@@ -154,11 +155,11 @@ def _lost(name: str) -> Conflict:
 
 
 def _write_versions(connection: Connection, saved: Credential, known: Credential | None) -> None:
-    before = known.versions if known else _versions(connection, saved.name, {})
-    # Most are the very objects that were read: what is over no longer changes.
-    same = {id(version) for version in before} & {id(version) for version in saved.versions}
-    written = {version.number: version for version in before if id(version) not in same}
-    changed = [version for version in saved.versions if id(version) not in same]
+    before = known.versions if known else _versions(connection, saved.name)
+    # Most are the very objects that were read, at the same place: what is over no longer changes.
+    differ = [(was, v) for was, v in zip_longest(before, saved.versions) if was is not v]
+    written = {was.number: was for was, _ in differ if was}
+    changed = [v for _, v in differ if v]
     for number in written.keys() - {version.number for version in changed}:
         _DROP_VERSION.run(connection, {"of_name": saved.name, "of_number": number})
     for version in changed:

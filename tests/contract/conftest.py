@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,18 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/keyman.db"
 
 
+class Nothing(dict[str, Any]):
+    """Keeps nothing."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        pass
+
+
 @pytest.fixture
 def journal(url: str, tmp_path: Path) -> Iterator[Journal]:
+    """One that answers nothing from memory: what is loaded is what was written."""
     lay_down(tmp_path / "keyman.db")
     opened = Journal.open(url)
+    opened._last = Nothing()
     yield opened
     opened.close()

@@ -130,7 +130,7 @@ class Process:
 
 
 def forget(code: Code, c: Credential, world: World) -> Credential:
-    """What pruning forgets after a year or fifty versions is forgotten at once, by its own rule:
+    """What pruning forgets after a year or twenty versions is forgotten at once, by its own rule:
     nothing asks for it. Of versions that came to nothing the last three stay.
     """
     if len(c.versions) < 3:

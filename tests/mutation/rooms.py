@@ -41,6 +41,7 @@ ROOMS = (
             "core/entrusting.py",
             "core/orders.py",
             "core/pruning.py",
+            "core/frozen.py",
             "core/inventory.py",
             "core/news.py",
             "core/outlook.py",
@@ -69,6 +70,7 @@ ROOMS = (
             "tests/test_whereabouts.py",
             "tests/test_seen.py",
             "tests/test_pruning.py",
+            "tests/test_frozen.py",
             "--deselect=tests/test_picture.py::test_the_sheet_grows_with_what_is_on_it",
         ),
         (
