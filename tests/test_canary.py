@@ -69,7 +69,8 @@ def test_no_life_leaves_a_secret_behind(
     assert any(b"daemon" in content for what, content in watch.seen if what.endswith("cmdline"))
 
 
-@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("log_format", ["text", "json"])
 def test_an_adoption_leaves_no_secret_behind(tmp_path: Path, log_format: str) -> None:
     with life(tmp_path / "b", log_format) as lived, Watch() as watch:
         lives.adoption(lived)

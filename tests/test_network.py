@@ -28,7 +28,9 @@ ALL_OF_IT: Change = (
 )
 
 
-@pytest.mark.parametrize("kind", ["oci", "openai", "google"])
+@pytest.mark.parametrize(
+    "kind", ["oci", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("openai", "google"))]
+)
 def test_a_life_over_a_broken_network(kind: str) -> None:
     _, lived = run(Task(kind, 0, 1))
     assert lived.broken == []

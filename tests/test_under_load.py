@@ -21,6 +21,7 @@ def test_a_rotation_under_load_hands_out_nothing_dead_and_nothing_older() -> Non
     assert not came.broken, "\n".join([*came.broken, came.told()])
 
 
+@pytest.mark.slow
 def test_a_run_that_did_not_get_so_far_has_failed() -> None:
     came = run({"lookups": 10**9, "kills": 1, "promotions": 1}, seed=4, longest=0.0)
     ends = [line for line in came.broken if line.startswith("the run: ")]

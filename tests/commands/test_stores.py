@@ -165,6 +165,7 @@ def test_an_edited_current_secret_is_put_right() -> None:
         assert shown(sandbox) == "sk-one"
 
 
+@pytest.mark.slow
 def test_an_edited_version_is_handed_out_by_nobody() -> None:
     with with_vault() as (place, sandbox):
         put(place, "sk-one")

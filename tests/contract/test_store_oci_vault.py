@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,13 @@ test_what_is_kept_after_closing_is_what_durable_promises = (
 test_what_was_put_comes_back = contract.test_what_was_put_comes_back
 
 
-@pytest.fixture(params=sorted(VAULTS))
+def all_in_time() -> list[Any]:
+    """The contrary one at once, the others where all is run."""
+    others = sorted(VAULTS.keys() - {"contrary"})
+    return ["contrary", *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
+
+
+@pytest.fixture(params=all_in_time())
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     sandbox = vault(request, VAULTS[request.param])
     options = {"installation": new_id(), "home": request.getfixturevalue("tmp_path")}

@@ -202,6 +202,7 @@ def test_where_nobody_listens_nobody_can_have_got_it(courier: Courier, url: str)
     assert (sent.done, sent.unsure) == (False, False), sent.said
 
 
+@pytest.mark.slow
 def test_one_reached_before_the_service_went_away_leaves_it_open(courier: Courier) -> None:
     with topics(once=True, one=200, two=200) as (port, got):
         assert courier.open(Secret(f"ntfy://127.0.0.1:{port}/one/two")) is None

@@ -240,6 +240,7 @@ def test_of_what_passes_by_itself_fewer_and_fewer_are_told() -> None:
     assert 2 <= len(heard) <= 6, heard
 
 
+@pytest.mark.slow
 def test_ten_thousand_at_once_are_quickly_decided() -> None:
     story = many(5_000)
     for number in range(5_000):
