@@ -188,11 +188,15 @@ def _left_over(c: Credential, number: int) -> bool:
 
 
 def _unheard_of(c: Credential, number: int) -> bool:
-    """Only what is older than all it knows was forgotten by the record. Any other number comes from
-    another life of it.
+    """The record forgot what is older than all it knows, and what it gave a number since it began
+    its life. Any other number comes from another life of it.
     """
     known = [v.number for v in c.versions]
-    return number not in known and number >= min(known, default=0)
+    if not known:
+        return True
+    if number in known or number < min(known):
+        return False
+    return number > max(known) or not same_life(number, max(known))
 
 
 def _of_an_earlier_life(c: Credential, number: int) -> bool:

@@ -35,6 +35,7 @@ def _replace(record: Any, /, **changes: Any) -> Any:
 @cache
 def _parts(kind: type) -> tuple[Callable[[object], Any], tuple[Setter, ...], dict[str, Setter]]:
     setter_of = {field.name: getattr(kind, field.name).__set__ for field in fields(kind)}
+    assert len(setter_of) > 1, "an attrgetter of one field gives no tuple"
     return attrgetter(*setter_of), tuple(setter_of.values()), setter_of
 
 

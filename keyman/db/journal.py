@@ -126,7 +126,9 @@ class Journal:
         self, spec: Spec, stamp: records.Stamp | None
     ) -> tuple[Credential, Observed | None] | None:
         credential, observed = self._last.get(spec.name, (None, None))
-        if credential is None or (credential.revision, credential.driver) != stamp:
+        if credential is None or not credential.driver:  # another may have that stamp, begun anew
+            return None
+        if (credential.revision, credential.driver) != stamp:
             return None
         if credential.spec is spec:
             return credential, observed

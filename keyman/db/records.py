@@ -58,8 +58,9 @@ _ADD_ORDER = Prepared(insert(ORDERS), ("name", *rows.ORDER_FIELDS))
 _CHANGE_ORDER = Prepared(update(ORDERS).where(_THIS_ORDER), rows.ORDER_FIELDS)
 
 
-# A record's revision and its driver: no two savings have the same, were it even forgotten and begun
-# anew between them, since a fence never comes again.
+# A record's revision and its driver. Once somebody drives it no two savings have the same, were it
+# even forgotten and begun anew between them: a fence comes again only with a backup, and then no
+# process of before goes on.
 Stamp = tuple[int, int]
 
 
