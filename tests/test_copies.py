@@ -369,6 +369,15 @@ def test_of_another_life_only_what_came_before_the_restore_is_left_over(plan: Pl
 
 
 @pytest.mark.parametrize("plan", PLANS)
+def test_another_secret_under_our_number_is_replaced_before_anything_is_looked_at(
+    plan: Plan,
+) -> None:
+    unsure = replace(USUAL, doubt_at=NOW)
+    there = shown(7, 8, pointed=7, altered=True)
+    assert list(plan(unsure, goal(unsure, NOW), there)) == [Point(8)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_what_the_record_forgot_out_of_its_middle_is_left_over(plan: Plan) -> None:
     """Something older may have to stay: the last one in a slot of a former key, or a leak."""
     kept = replace(GONE, number=2001)

@@ -200,13 +200,13 @@ def _unheard_of(c: Credential, number: int) -> bool:
 
 
 def _of_an_earlier_life(c: Credential, number: int) -> bool:
-    """Did it come after the backup that was restored, and before that? With the backup's secret
-    proven at the provider nobody needs it any more.
+    """Did one that it never heard of come after the backup that was restored, and before that? With
+    the backup's secret proven at the provider nobody needs it any more.
     """
     newest = max((v.number for v in c.versions), default=0)
     v = c.current
     proven = v is not None and v.restored_at is None and v.dead_at is None and _looked_at(c)
-    return proven and number < newest and not same_life(number, newest)
+    return proven and number < newest
 
 
 def _may_replace(c: Credential, shown: Shown, *, proven: bool) -> bool:
