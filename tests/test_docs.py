@@ -284,6 +284,14 @@ def test_the_rooms_of_the_architecture_hold_what_is_said_of_them() -> None:
             assert named <= {inside.stem for inside in folder.iterdir()}
 
 
+def test_every_room_has_its_row_in_the_architecture() -> None:
+    """Or a word in another one's: `turns` beside the daemon."""
+    rows = table_rows(text_of(ROOT / "docs/architecture.md"))
+    named = {Path(name).stem for cells in rows for name in re.findall(r"`([^`]+)`", "".join(cells))}
+    rooms = {path.stem for path in (ROOT / "keyman").iterdir() if not path.stem.startswith("__py")}
+    assert rooms - named - {"__init__"} == set()
+
+
 # ------------------------------------------------------------------------------------ of Markdown
 
 
