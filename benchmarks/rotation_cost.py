@@ -124,7 +124,7 @@ def figures() -> Iterator[Figure]:
 
 
 def _detail(spent: float, bare: float, writes: int) -> str:
-    """What is spent besides is the same on every disk; where an fsync takes its share, it is two."""
+    """What else is spent no disk changes: where an fsync takes its share of that, it is twice."""
     each, besides = 1000 * bare / writes, 1000 * (spent - bare) / writes
     return (
         f"{1000 * spent:.1f} ms, {writes} fsyncs of {each:.2f} ms;"

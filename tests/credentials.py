@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from keyman.core.health import Next, coming
 from keyman.core.model import (
     Credential,
     KeySeen,
@@ -36,6 +37,10 @@ DAY = 24 * 60
 
 def at(minutes: float) -> datetime:
     return NOW + timedelta(minutes=minutes)
+
+
+def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
+    return next(iter(coming(c, o, now)), None)
 
 
 def version(number: int, stage: Stage, slot: str | None = "one", **more: Any) -> Version:

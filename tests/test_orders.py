@@ -9,7 +9,7 @@ import pytest
 
 from keyman import errors
 from keyman.core import entrusting, orders, transitions
-from keyman.core.health import health, trouble, usable, what_next
+from keyman.core.health import health, trouble, usable
 from keyman.core.model import (
     Credential,
     KeySeen,
@@ -46,6 +46,7 @@ from tests.credentials import (
     pending,
     seen,
     version,
+    what_next,
     wish,
 )
 from tests.ordering import BOTH_ON, FREE_AT, HELD, NEWER, OLD, ONE, recorded

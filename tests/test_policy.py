@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from keyman.core.health import Health, health, usable, what_next
+from keyman.core.health import Health, health, usable
 from keyman.core.model import Credential, Observed, Spec, Stage, Version
 from keyman.core.policy import JITTER, Policy, RetireBy, Retry, Window, fraction
 from tests.credentials import (
@@ -27,6 +27,7 @@ from tests.credentials import (
     pending,
     seen,
     version,
+    what_next,
     wish,
 )
 

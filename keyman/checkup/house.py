@@ -8,20 +8,20 @@ from keyman import errors
 from keyman.checkup.finding import Finding
 from keyman.config import SealedFile, Settings, StoreSettings
 from keyman.config.places import where_to_write
+from keyman.db.journal import WAL_RESET_FIXED
 from keyman.stores.protocol import Store
 from keyman.views import Json
-
-SAFE_SQLITE = (3, 51, 3)
 
 
 def of_sqlite(version: tuple[int, ...]) -> Iterator[Finding]:
     """Older ones can corrupt a database in WAL mode when its log is reset."""
-    if version < SAFE_SQLITE:
+    if version < WAL_RESET_FIXED:
+        safe = ".".join(map(str, WAL_RESET_FIXED))
         yield Finding(
             "warning",
             "old_sqlite",
             f"SQLite {'.'.join(map(str, version))} can corrupt the journal in rare cases",
-            "pip install pysqlite3, or use a Python built with SQLite 3.51.3 or newer",
+            f"pip install pysqlite3, or use a Python built with SQLite {safe} or newer",
         )
 
 

@@ -86,7 +86,7 @@ def inference(managed: Managed, c: Credential, now: datetime, moves: Moves) -> I
         yield finding("error", "expired", f"version {current.number} expired", moves.anew)
         return
     try:
-        secret = managed.store.get(c.name, current.number)
+        secret = managed.read(current)
     except errors.StoreFailed as error:
         yield Finding("error", "store_failed", error.message, error.hint, c.name, current.slot)
         return

@@ -13,8 +13,7 @@ from keyman.core.entrusting import place_to_adopt
 from keyman.core.model import Credential, Secret
 from keyman.desk import Entrusted
 from keyman.errors import UsageError
-
-LONGEST = 16 * 1024
+from keyman.stores.limits import MAX_BYTES
 
 
 @click.command("adopt")
@@ -63,9 +62,9 @@ def read_secret(prompt: str, command: str = "adopt NAME --slot SLOT") -> Secret:
         typed = str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
     else:
         typed = _piped()
-    if len(typed.encode(errors="replace")) > LONGEST:
+    if len(typed.encode(errors="replace")) > MAX_BYTES:
         raise UsageError(
-            f"that is longer than {LONGEST} bytes, the most that a secret may have",
+            f"that is longer than {MAX_BYTES} bytes, the most that a secret may have",
             hint="look at what is piped in: a file with more than the secret in it?",
         )
     if not typed or not typed.isprintable():
@@ -77,7 +76,7 @@ def read_secret(prompt: str, command: str = "adopt NAME --slot SLOT") -> Secret:
 
 
 def _piped() -> str:
-    raw = sys.stdin.buffer.read(LONGEST + 3)
+    raw = sys.stdin.buffer.read(MAX_BYTES + 3)
     line = raw.removesuffix(b"\n")
     try:
         return line.removesuffix(b"\r").decode() if line != raw else raw.decode()

@@ -141,7 +141,9 @@ def complain(error: Error, *, as_json: bool = False) -> int:
 
 
 def two_lines(message: str, hint: str, *, many: bool = False) -> None:
-    """What went wrong and what to do next, in one go. `many`: a list keeps its lines."""
+    """What went wrong and what to do next, in one go. `many`: a list keeps its lines;
+    anything else with line breaks could pose as ours.
+    """
     from keyman.telemetry import escaped
 
     said = "\n".join(map(escaped, message.split("\n"))) if many else escaped(message)

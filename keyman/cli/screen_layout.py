@@ -8,7 +8,7 @@ for the screen the last line says how many of each health are not shown.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -130,9 +130,6 @@ def _left_out(hidden: list[Json]) -> Text:
 def _name_width(rows: list[Json], room: Room) -> int:
     longest = max([len("NAME"), *(len(one["name"]) for one in rows)])
     return min(longest, LONGEST_WIDE_NAME if room.wide else LONGEST_NAME)
-
-
-Block = Callable[[Json, datetime, Room, int], list[Text]]
 
 
 def _with_slots(one: Json, now: datetime, room: Room, names: int) -> list[Text]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from keyman.cli.bare import two_lines
 from keyman.clock import SystemClock
 from keyman.errors import STATUSES, ConfigError, Error
 from keyman.telemetry import escaped
@@ -42,15 +43,8 @@ def complain(error: Error, *, as_json: bool = False) -> int:
     if as_json:
         show_json(error.as_json())
     sys.stdout.flush()
-    said = _lines(error.message) if isinstance(error, ConfigError) else escaped(error.message)
-    print(f"keyman: error: {said}", file=sys.stderr)
-    print(f"keyman: hint: {escaped(_next_move(error.hint))}", file=sys.stderr)
+    two_lines(error.message, _next_move(error.hint), many=isinstance(error, ConfigError))
     return STATUSES.get(error.code, (1, 500))[0]
-
-
-def _lines(text: str) -> str:
-    """A list of mistakes keeps its lines; anything else with line breaks could pose as ours."""
-    return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 def warn(message: str) -> None:

@@ -68,16 +68,11 @@ def health(c: Credential, o: Observed | None, now: datetime) -> Health:
     return Health.DUE if s.why_due or s.why_replace_now else Health.OK
 
 
-def what_next(c: Credential, o: Observed | None, now: datetime) -> Next | None:
-    """The next step of this credential's life that a person would care about.
-
-    None where nothing goes on: with whoever else drives the key, or without a slot to fill.
-    """
-    return next(iter(coming(c, o, now)), None)
-
-
 def coming(c: Credential, o: Observed | None, now: datetime) -> list[Next]:
-    """The next such step of each slot or version, soonest first."""
+    """What people would care about: the next step of each slot or version, soonest first.
+
+    Empty where nothing goes on: with whoever else drives the key, or without a slot to fill.
+    """
     s = Situation(c, o, now)
     if s.other_owner:
         return []

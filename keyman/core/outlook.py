@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from keyman.core.health import Health, duration_text, health, sound, trouble
+from keyman.core.health import Health, duration_text, health, trouble, usable
 from keyman.core.model import Credential, Observed, Stage, State, Version
 from keyman.core.plan import STEPS_AT_MOST, Moment, Planned, walk
 from keyman.core.steps import Promote, Request, Wait
@@ -138,7 +138,7 @@ class _Seen:
     def _gap(self, moment: Moment) -> None:
         """Between two secrets, or after the last one, with nothing to hand out."""
         v = moment.after.current
-        served = v is not None and v.stored and sound(v, moment.at)
+        served = usable(v, moment.at)
         if not served and self.without is None:
             self.without = moment.at
         elif served and self.without is not None:

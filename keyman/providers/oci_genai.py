@@ -11,9 +11,9 @@ Never renews, switches or deletes what it was not told to, and never keeps a sec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from keyman import errors
 from keyman.clock import Clock
@@ -30,16 +30,11 @@ from keyman.core.model import (
     Verdict,
     Version,
 )
+from keyman.core.picture import GONE, SAME_EXPIRY
 from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.vendors.network import Network
 from keyman.vendors.oci import Service
-from keyman.vendors.oci_iam import (
-    KNOWN_REGIONS,
-    LIMITS,
-    base_url,
-    management_statement,
-    policy_statements,
-)
+from keyman.vendors.oci_iam import management_statement
 from keyman.vendors.oci_identity import Auth, Identity
 from keyman.vendors.oci_keys import (
     ATTEMPT_TAG,
@@ -59,8 +54,6 @@ from keyman.vendors.oci_keys import (
 from keyman.vendors.oci_outcomes import Collided, Refused
 from keyman.vendors.oci_probe import Probe, Seen
 
-T = TypeVar("T")
-GONE = frozenset({State.REVOKED.value, State.EXPIRED.value, State.DELETED.value})
 ENDED = frozenset({"DELETING", "DELETED", "FAILED"})
 PAGES = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
@@ -175,7 +168,7 @@ class OciGenai:
         before = self._look(key.handle)
         tags = {**before.tags, OWNER_TAG: f"{owner}:{epoch}"}
         body = UpdateApiKeyDetails(freeform_tags=tags, defined_tags=before.defined_tags)
-        self._ask(
+        self._service.call(
             f"tag {key.handle} as ours",
             lambda client: client.update_api_key(key.handle, body, **_if(before.key.etag)),
             lambda data, _: about(data, key.handle),
@@ -232,19 +225,9 @@ class OciGenai:
 
     # How.
 
-    def _ask(
-        self,
-        what: str,
-        send: Callable[[Any], Any],
-        read: Callable[[Any, Mapping[str, str]], T],
-        *,
-        changes: bool,
-    ) -> T:
-        return self._service.call(what, send, read, changes=changes)
-
     def _look(self, handle: str) -> Picture:
         check_id(handle)
-        return self._ask(
+        return self._service.call(
             f"show {handle}",
             lambda client: client.get_api_key(handle),
             lambda data, headers: picture(about(data, handle), headers.get("etag")),
@@ -263,7 +246,7 @@ class OciGenai:
 
     def _page(self, compartment: str, page: str | None) -> tuple[list[Listed], str | None]:
         onward = {"page": page} if page else {}
-        return self._ask(
+        return self._service.call(
             f"list the API keys in {compartment}",
             lambda client: client.list_api_keys(compartment, limit=100, **onward),
             lambda data, headers: (
@@ -326,7 +309,7 @@ class OciGenai:
         # Not the bare attempt: that is the token of the renewal which may follow for this wish. If
         # it was used (409), the key exists, and the next try finds it as soon as a list shows it.
         token = f"create-{wish.attempt}"
-        return self._ask(
+        return self._service.call(
             f"create an API key for {name}",
             lambda client: client.create_api_key(body, opc_retry_token=token),
             lambda data, _: _created(data, wish, first),
@@ -338,7 +321,7 @@ class OciGenai:
 
         details = KeyDetails(key_name=place.slot, time_expiry=_whole(_expiry(wish)))
         body = RenewApiKeyDetails(details=details)
-        return self._ask(
+        return self._service.call(
             f"renew {place.slot} of {place.handle}",
             lambda client: client.renew_api_key(
                 place.handle, body, opc_retry_token=wish.attempt, **_if(etag)
@@ -356,7 +339,7 @@ class OciGenai:
         the slot tells: it has the very expiry that this wish asked for.
         """
         ends = slot.expires_at if slot else None
-        granted = ends is not None and abs(ends - _whole(_expiry(wish))) < timedelta(seconds=1)
+        granted = ends is not None and abs(ends - _whole(_expiry(wish))) < SAME_EXPIRY
         numbered = failure.reason in (None, "409")
         if failure.reason == "InvalidatedRetryToken" or (numbered and granted):
             hint = "nothing to do: keyman asks for another one"
@@ -392,7 +375,7 @@ class OciGenai:
         from oci.generative_ai.models import SetApiKeyStateDetails
 
         body = SetApiKeyStateDetails(key_name=place.slot, state=state.value)
-        self._ask(
+        self._service.call(
             f"set {place.slot} of {place.handle} to {state.value}",
             lambda client: client.set_api_key_state(place.handle, body, **_if(etag)),
             lambda data, _: about(data, place.handle),
@@ -477,6 +460,3 @@ def _issued(data: dict[str, Any], wish: Version, place: Place) -> Issued:
     expires_at = time(item.get("timeExpiry")) or _whole(_expiry(wish))
     mask = optional_text(item.get("keyMask"))
     return Issued(Secret(secret), place.handle, mask, expires_at)
-
-
-__all__ = ["KNOWN_REGIONS", "LIMITS", "OciGenai", "Options", "base_url", "policy_statements"]

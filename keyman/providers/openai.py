@@ -28,7 +28,6 @@ from keyman.vendors.openai_calls import Line
 from keyman.vendors.openai_keys import Found, Intent, Listed
 from keyman.vendors.openai_orphans import Kept
 from keyman.vendors.openai_outcomes import Refused
-from keyman.vendors.openai_scopes import policy_statements
 from keyman.vendors.openai_unanswered import Settled, Unanswered
 
 ADMIN = "admin"
@@ -284,6 +283,3 @@ class Openai:
                 raise
             return False
         return True
-
-
-__all__ = ["Openai", "Options", "policy_statements"]

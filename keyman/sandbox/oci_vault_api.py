@@ -21,7 +21,6 @@ COMPARTMENT = "ocid1.compartment.oc1..sandbox"
 VAULT = "ocid1.vault.oc1.us-chicago-1.sandbox.vault"
 KEY = "ocid1.key.oc1.us-chicago-1.sandbox.key"
 _REQUIRED = ("compartmentId", "vaultId", "keyId", "secretName", "secretContent")
-_ONE_AT_A_TIME = ("secretContent", "currentVersionNumber", "secretRules")
 
 
 class Api:

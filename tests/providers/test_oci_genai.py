@@ -17,11 +17,11 @@ import pytest
 from keyman import errors
 from keyman.clock import new_id
 from keyman.core.model import Place, Secret, State, Verdict, Version
-from keyman.providers.oci_genai import KNOWN_REGIONS, base_url, policy_statements
 from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.oci_genai import COMPARTMENT
+from keyman.vendors.oci_iam import KNOWN_REGIONS, base_url, policy_statements
 from keyman.vendors.oci_identity import KINDS as AUTH_KINDS
 from keyman.vendors.oci_keys import OWNER_TAG, picture
 from tests.providers.oci_world import CANARY, World, instant, world

@@ -19,9 +19,10 @@ import pytest
 from keyman import errors
 from keyman.core.model import Place, Secret, State, Verdict
 from keyman.providers import no_secret
-from keyman.providers.openai import Openai, policy_statements
+from keyman.providers.openai import Openai
 from keyman.sandbox.faults import Fault
 from keyman.sandbox.openai_behaviour import OpenAIBehaviour
+from keyman.vendors.openai_scopes import policy_statements
 from tests.providers.openai_world import CANARY, LIFETIME, Network, World, until_done, world
 
 SEEDS = range(25)
