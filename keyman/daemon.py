@@ -9,13 +9,10 @@ read of the journal.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -328,31 +325,6 @@ def _named(error: Exception) -> str:
     """What it is; its text might quote a value, except where it is the system's."""
     said = type(error).__name__
     return f"{said}: {error.strerror}" if isinstance(error, OSError) else said
-
-
-def harden() -> list[str]:
-    """Let no other process of this user read our memory, and leave no core dump behind.
-
-    Returns what the system did not let us do.
-    """
-    os.umask(0o077)
-    undone = []
-    try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (OSError, ValueError) as error:
-        undone.append(f"core dumps can't be switched off: {error}")
-    if sys.platform == "linux" and not _undumpable():
-        undone.append(
-            "other processes of this user may read the daemon's memory: prctl is not allowed here"
-        )
-    return undone
-
-
-def _undumpable() -> bool:
-    get_dumpable, set_dumpable = 3, 4  # PR_GET_DUMPABLE, PR_SET_DUMPABLE: prctl(2)
-    prctl = ctypes.CDLL(None).prctl
-    prctl(set_dumpable, 0, 0, 0, 0)
-    return bool(prctl(get_dumpable, 0, 0, 0, 0) == 0)
 
 
 def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:

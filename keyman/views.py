@@ -155,3 +155,8 @@ def receipt(c: Credential, order: Order) -> Json:
         "alive_seconds": max(0.0, alive) if alive is not None and order.kind == "revoke" else None,
         "error": order.error,
     }
+
+
+def final(receipt: Json) -> bool:
+    """Is the order over, done or not?"""
+    return receipt["state"] in ("done", "failed")

@@ -7,8 +7,10 @@ from datetime import timedelta
 import click
 
 from keyman.cli.completion import names
-from keyman.cli.reach import keyman_of, person
-from keyman.cli.receipts import REASON, TIMEOUT, carry_out
+from keyman.cli.options import REASON, TIMEOUT
+from keyman.cli.person import person
+from keyman.cli.reach import keyman_of
+from keyman.cli.receipts import carry_out
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
 

@@ -8,7 +8,8 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.passphrase import passphrase_options, read_passphrase
-from keyman.cli.reach import person, settings_of
+from keyman.cli.person import person
+from keyman.cli.reach import settings_of
 from keyman.clock import SystemClock
 
 

@@ -84,6 +84,12 @@ def say(text: str) -> None:
         ) from None
 
 
+def warn(text: str | None) -> None:
+    """What the work goes on without; None if there is nothing to say."""
+    if text is not None:
+        note(f"warning: {text}")
+
+
 def note(text: str) -> None:
     """Something for people beside the output."""
     from keyman.telemetry import escaped

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import click
 
 from keyman.cli import terminal
+from keyman.cli.options import Checked
 from keyman.cli.reach import judged, keyman_of, looking_at, names_in
-from keyman.cli.receipts import Checked
 from keyman.config import values
 from keyman.errors import NotFound, UsageError
 from keyman.views import Json

@@ -12,9 +12,10 @@ import click
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
 from keyman.config.places import where_to_write
-from keyman.daemon import harden, run_daemon
+from keyman.daemon import run_daemon
 from keyman.errors import Error, NoUsableSecret
 from keyman.once import run_once
+from keyman.private_memory import no_core_file, no_reader
 from keyman.views import Json
 
 log = logging.getLogger("keyman.daemon")
@@ -30,9 +31,10 @@ def command(ctx: click.Context, *, once: bool) -> int:
 
     Example: keyman daemon
     """
-    undone = harden()
+    os.umask(0o077)
+    undone = [no_core_file(), no_reader()]
     settings = settings_of(ctx)
-    for warning in undone:
+    for warning in filter(None, undone):
         log.warning("%s", warning)
     if not settings.credentials:
         log.warning("no credentials are configured: %s", where_to_write(settings.source))

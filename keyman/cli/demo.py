@@ -23,12 +23,13 @@ from typing import Any
 import click
 
 import keyman
-from keyman import client
 from keyman.cli import terminal
 from keyman.cli.demo_clients import Caller, Count
 from keyman.cli.demo_clouds import BY_HAND, MODELS, USUAL_MODEL, Clouds, clouds
 from keyman.cli.demo_view import Watch
+from keyman.cli.remote import Remote
 from keyman.clock import SystemClock
+from keyman.core.model import Secret
 from keyman.errors import Error, NotRunning
 
 DAEMON = """\
@@ -184,7 +185,7 @@ def _wait_for_secrets(
         statuses = _statuses(home)
         watch.show(statuses, {}, 0, 0)
         if statuses and not put:
-            _put(home, sky.by_hand)
+            Remote(home / "agent.sock").put(BY_HAND, Secret(sky.by_hand), None)
             put = True
         if statuses and all(one["current"] for one in statuses):
             return [one["name"] for one in statuses]
@@ -192,20 +193,11 @@ def _wait_for_secrets(
     raise NotRunning(f"the demo's daemon gave no secret within {STARTS_WITHIN:.0f} s")
 
 
-def _put(home: Path, secret: str) -> None:
-    """What `keyman put` does."""
-    path = f"/api/v1/credentials/{BY_HAND}/put"
-    socket = str(home / "agent.sock")
-    client.checked(*client.call("POST", path, {"secret": secret}, path_to_socket=socket))
-
-
 def _statuses(home: Path) -> list[dict[str, Any]]:
     try:
-        socket = str(home / "agent.sock")
-        _, found = client.call("GET", "/api/v1/credentials", path_to_socket=socket, timeout=5)
+        statuses: list[dict[str, Any]] = Remote(home / "agent.sock").every()["credentials"]
     except Error:
         return []
-    statuses: list[dict[str, Any]] = found.get("credentials", [])
     return statuses
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from keyman import quoting
-from keyman.cli import bare, private_memory
+from keyman import private_memory, quoting
+from keyman.cli import bare
 from keyman.cli.get import ask
 from keyman.cli.variables import Names, names_of, with_strays
 from keyman.errors import UsageError
@@ -54,7 +54,7 @@ def _env(arguments: list[str], config: str | None) -> int:
         bare.say(HELP)
         return 0
     words = parsed(arguments)
-    private_memory.no_core_file()
+    bare.warn(private_memory.no_core_file())
     dialect = _dialect(words)
     names = names_of(words.names, config, words.options.get("--var"))
     values = _removed(names, dialect) if "--unset" in words.flags else _current(names, config)

@@ -37,7 +37,7 @@ def answers(name: str, config: str | None) -> Iterator[dict[str, Any]]:
         except Error as error:
             # What was said once is not said every other second.
             if error.message != said:
-                bare.note(f"warning: {name}: {error.message}; asking again")
+                bare.warn(f"{name}: {error.message}; asking again")
             version, said = None, error.message
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -6,8 +6,8 @@ opened, read-only, by the parts of keyman that need the packages of `keyman[daem
 
 from __future__ import annotations
 
-from keyman import client
-from keyman.cli import bare, private_memory
+from keyman import client, private_memory
+from keyman.cli import bare
 from keyman.errors import ConfigError, Error, NotRunning, UsageError
 
 PATIENCE = 1.5  # seconds for an answer that an agent has ready
@@ -42,7 +42,7 @@ def _get(arguments: list[str], config: str | None, *, as_json: bool) -> int:
         bare.say(HELP)
         return 0
     name, field, previous = parsed(arguments)
-    private_memory.no_core_file()
+    bare.warn(private_memory.no_core_file())
     answer = ask(name, previous=previous, config=config)
     bare.say(_shown(answer, field, as_json=as_json))
     return 0

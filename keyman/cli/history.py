@@ -18,8 +18,8 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.completion import names
+from keyman.cli.options import DURATION
 from keyman.cli.reach import settings_of
-from keyman.cli.receipts import DURATION
 from keyman.clock import SystemClock
 from keyman.config import Settings, values
 from keyman.config.places import look_at

@@ -12,8 +12,8 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.completion import names
+from keyman.cli.options import Checked
 from keyman.cli.reach import settings_of
-from keyman.cli.receipts import Checked
 from keyman.cli.screen_rows import is_pattern
 from keyman.config import Settings, values
 from keyman.errors import NotFound, UsageError

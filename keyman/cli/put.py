@@ -9,8 +9,8 @@ import click
 from keyman.cli import terminal
 from keyman.cli.adopt import read_secret
 from keyman.cli.completion import names
+from keyman.cli.options import Checked
 from keyman.cli.reach import judged, keyman_of
-from keyman.cli.receipts import Checked
 from keyman.config import values
 from keyman.core.entrusting import refuse_put
 

@@ -7,19 +7,20 @@ ways answer the same questions in the same JSON, so a command does not know whic
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from typing import Protocol
 
 import click
 
 from keyman import client
 from keyman.cli import terminal, unjudged
 from keyman.cli.configuration import load_settings
+from keyman.cli.local import Local, Onlooker, let_mirrors_follow
+from keyman.cli.person import person
+from keyman.cli.remote import Remote
 from keyman.clock import SystemClock
 from keyman.config import Settings, find_home
 from keyman.config.places import where_to_write
@@ -28,15 +29,11 @@ from keyman.desk import Entrusted, Wish
 from keyman.errors import ConfigError, Conflict, Error, NotAllowed, NotRunning
 from keyman.lock import COMMAND, held_by
 from keyman.telemetry import start_logging
-from keyman.views import Json, time_text
-
-if TYPE_CHECKING:
-    from keyman.app import App
+from keyman.views import Json
 
 ANSWERS_WITHIN = 2.0  # seconds for what a daemon has ready
 STARTS_WITHIN = 3.0  # seconds that a home which somebody holds gets until its socket answers
 LOOKS_EVERY = 0.1
-MIRRORS_WITHIN = 10.0  # seconds that a command waits for them in the end
 CLOCK = SystemClock()
 
 
@@ -109,15 +106,9 @@ def keyman_of(ctx: click.Context) -> Iterator[Reached]:
         try:
             yield Local(app)
         except Error:
-            _let_mirrors_follow(app)
+            let_mirrors_follow(app)
             raise
-        _let_mirrors_follow(app)
-
-
-def _let_mirrors_follow(app: App) -> None:
-    """Nobody goes on after us: what we saved is taken to the mirrors, as far as they answer."""
-    for behind in app.mirroring.settle(MIRRORS_WITHIN):
-        terminal.warn(f"{behind}; `keyman daemon` goes on")
+        let_mirrors_follow(app)
 
 
 def looking_at(ctx: click.Context) -> Looked:
@@ -215,214 +206,3 @@ def silent_daemon(settings: Settings) -> str | None:
     """Who holds the home, unless it is a command: those serve nobody, and are soon done."""
     holder = held_by(settings.home / "daemon.lock")
     return None if holder is None or holder.endswith(f" {COMMAND}") else holder
-
-
-class Remote:
-    """The daemon, over this socket."""
-
-    running = True
-
-    def __init__(self, socket: Path) -> None:
-        self._socket = str(socket)
-
-    def answers(self, within: float) -> bool:
-        """Whether anybody does in so many seconds. Raises NotAllowed if this user may not ask."""
-        try:
-            status, said = self._call("GET", "/healthz", timeout=within)
-        except NotRunning:
-            return False
-        client.checked(status, said)
-        return True
-
-    def _call(
-        self, method: str, path: str, body: Json | None = None, *, timeout: float = 30
-    ) -> tuple[int, Any]:
-        return client.call(method, path, body, timeout=timeout, path_to_socket=self._socket)
-
-    def _ask(self, method: str, path: str, body: Json | None = None, *, timeout: float = 30) -> Any:
-        return client.checked(*self._call(method, path, body, timeout=timeout))
-
-    def status(self, name: str) -> Json:
-        found: Json = self._ask("GET", f"/api/v1/credentials/{quote(name, safe='')}")
-        return found
-
-    def every(self) -> Json:
-        found: Json = self._ask("GET", "/api/v1/credentials")
-        return found
-
-    def lookup(self, name: str, *, previous: bool) -> Json:
-        stage = "?stage=previous" if previous else ""
-        found: Json = self._ask("GET", f"/api/v1/secrets/{quote(name, safe='')}{stage}")
-        return found
-
-    def rejected(self, name: str, version: int, within: float) -> None:
-        """Tell it that the provider refuses this version; what follows need not be awaited."""
-        path = f"/api/v1/secrets/{quote(name, safe='')}/rejected"
-        with suppress(NotRunning):
-            self._call("POST", path, {"version": version}, timeout=within)
-
-    def order(self, name: str, wish: Wish) -> Json:
-        body: Json = {"reason": wish.reason}
-        if wish.overlap is not None:
-            body["overlap"] = f"{wish.overlap.total_seconds()}s"
-        body |= {"version": wish.version, "slot": wish.slot}
-        body |= {"all": wish.everything, "now": wish.first, "new_key": wish.kind == "new-key"}
-        verb = "rotate" if wish.kind == "new-key" else str(wish.kind)
-        path = f"/api/v1/credentials/{quote(name, safe='')}/{verb}"
-        with _maybe_recorded():
-            kept: Json = self._ask("POST", path, {k: v for k, v in body.items() if v})
-        return kept
-
-    def wait(self, order: str, seconds: float) -> Json:
-        deadline = CLOCK.monotonic() + seconds
-        while True:
-            left = deadline - CLOCK.monotonic()
-            path = f"/api/v1/orders/{order}?wait={max(0, min(left, 25)):.3f}s"
-            with _maybe_recorded():
-                receipt: Json = self._ask("GET", path)
-            if final(receipt) or left <= 0:
-                return receipt
-
-    def adopt(self, name: str, key: Entrusted) -> Json:
-        body: Json = {"secret": key.secret.reveal(), "take_over": key.take_over}
-        body |= {k: v for k, v in (("slot", key.slot), ("key_id", key.key_id)) if v is not None}
-        path = f"/api/v1/credentials/{quote(name, safe='')}/adopt"
-        done: Json = self._ask("POST", path, body, timeout=60)
-        return done
-
-    def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json:
-        body: Json = {"secret": secret.reveal()}
-        body |= {"expires_at": time_text(expires_at)} if expires_at else {}
-        path = f"/api/v1/credentials/{quote(name, safe='')}/put"
-        done: Json = self._ask("POST", path, body, timeout=60)
-        return done
-
-    def forget(self, name: str, *, revoke: bool) -> Json:
-        path = f"/api/v1/credentials/{quote(name, safe='')}/forget"
-        done: Json = self._ask("POST", path, {"revoke": True} if revoke else {}, timeout=120)
-        return done
-
-    def clients(self) -> Json:
-        found: Json = self._ask("GET", "/api/v1/clients")
-        return found
-
-    def add_client(self, name: str, digest: str, grants: Sequence[str]) -> Json:
-        body: Json = {"name": name, "digest": digest, "grants": list(grants)}
-        done: Json = self._ask("POST", "/api/v1/clients", body)
-        return done
-
-    def revoke_client(self, name: str) -> Json:
-        done: Json = self._ask("POST", f"/api/v1/clients/{quote(name, safe='')}/revoke", {})
-        return done
-
-    def reload(self) -> Json:
-        done: Json = self._ask("POST", "/api/v1/reload", {})
-        return done
-
-
-class Onlooker:
-    """The home as its journal has it, read past no daemon."""
-
-    running = False
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def status(self, name: str) -> Json:
-        from keyman import reading
-
-        return reading.status(self._settings, name)
-
-    def every(self) -> Json:
-        from keyman import reading
-
-        statuses = reading.statuses(self._settings)
-        return _nobody_runs(statuses, reading.told(self._settings))
-
-    def clients(self) -> Json:
-        from keyman import reading
-
-        return {"clients": reading.clients(self._settings)}
-
-
-class Local:
-    """keyman in this process, while it holds the home's lock."""
-
-    running = False
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def status(self, name: str) -> Json:
-        return self._app.desk.status(name)
-
-    def every(self) -> Json:
-        return _nobody_runs(self._app.desk.statuses(), self._app.desk.notified())
-
-    def order(self, name: str, wish: Wish) -> Json:
-        return self._app.desk.order(name, wish)
-
-    def wait(self, order: str, seconds: float) -> Json:
-        app = self._app
-        name = app.desk.receipt(order)["name"]
-
-        def done() -> bool:
-            receipt = app.desk.receipt(order)
-            if receipt["state"] != "done":
-                return final(receipt)
-            # Nobody goes on after us: what was revoked with no replacement yet still needs one.
-            now = app.desk.status(name)
-            served = now["current"] is not None or not app.rotator.managed[name].spec.issues
-            return bool(served and now["health"] != "rotating")
-
-        app.drive(name, timedelta(seconds=seconds), done)
-        return app.desk.receipt(order)
-
-    def adopt(self, name: str, key: Entrusted) -> Json:
-        return self._app.desk.adopt(name, key, person())
-
-    def put(self, name: str, secret: Secret, expires_at: datetime | None) -> Json:
-        return self._app.desk.put(name, secret, expires_at, person())
-
-    def forget(self, name: str, *, revoke: bool) -> Json:
-        return self._app.desk.forget(name, person(), revoke=revoke)
-
-    def clients(self) -> Json:
-        return {"clients": self._app.register.every()}
-
-    def add_client(self, name: str, digest: str, grants: Sequence[str]) -> Json:
-        return self._app.register.add(name, digest, grants, person())
-
-    def revoke_client(self, name: str) -> Json:
-        return self._app.register.revoke(name, person())
-
-
-def _nobody_runs(statuses: list[Json], told: list[Json]) -> Json:
-    daemon = {"running": False, "since": None}
-    return {"daemon": daemon, "credentials": statuses, "notify": told}
-
-
-@contextmanager
-def _maybe_recorded() -> Iterator[None]:
-    """The daemon may end between an order and its answer: the order doesn't."""
-    try:
-        yield
-    except NotRunning as error:
-        raise NotRunning(
-            error.message,
-            hint="the order may be recorded: `keyman status` tells, "
-            "and `keyman daemon` goes on with it",
-        ) from None
-
-
-def final(receipt: Json) -> bool:
-    return receipt["state"] in ("done", "failed")
-
-
-def person() -> str:
-    """Who is at the terminal, for the journal."""
-    uid = os.getuid()
-    try:
-        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
-    except KeyError:
-        return f"uid {uid}"

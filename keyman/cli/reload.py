@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from keyman.cli import terminal
-from keyman.cli.reach import Remote, daemon_of, in_spite_of, refuse_silent_daemon, settings_of
+from keyman.cli.reach import daemon_of, in_spite_of, refuse_silent_daemon, settings_of
+from keyman.cli.remote import Remote
 from keyman.errors import ConfigError, NotRunning
 
 

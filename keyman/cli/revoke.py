@@ -9,12 +9,15 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.completion import names
-from keyman.cli.reach import Reached, final, keyman_of, person
-from keyman.cli.receipts import REASON, TIMEOUT, carry_out, outcome
+from keyman.cli.options import REASON, TIMEOUT
+from keyman.cli.person import person
+from keyman.cli.reach import Reached, keyman_of
+from keyman.cli.receipts import carry_out, outcome
 from keyman.clock import SystemClock
 from keyman.core.model import OrderKind
 from keyman.desk import Wish
 from keyman.errors import Error, UsageError
+from keyman.views import final
 
 CLOCK = SystemClock()
 

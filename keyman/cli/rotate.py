@@ -8,8 +8,10 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.completion import names
-from keyman.cli.reach import judged, keyman_of, person, settings_of
-from keyman.cli.receipts import DURATION, REASON, TIMEOUT, carry_out
+from keyman.cli.options import DURATION, REASON, TIMEOUT
+from keyman.cli.person import person
+from keyman.cli.reach import judged, keyman_of, settings_of
+from keyman.cli.receipts import carry_out
 from keyman.core.model import OrderKind
 from keyman.core.orders import refuse_impossible
 from keyman.desk import Wish

@@ -93,7 +93,7 @@ class _Values:
         try:
             return self.environment()
         except UsageError as error:
-            bare.note(f"warning: {error.message}")
+            bare.warn(error.message)
             self._answers[credential] = last
             return self.environment()
 
@@ -117,9 +117,10 @@ def _prepare_to_stay() -> None:
             "--restart needs processes and signals as Linux and macOS have them",
             hint="without it the command gets the current secret when it starts",
         )
-    from keyman.cli import private_memory
+    from keyman import private_memory
 
-    private_memory.no_reader()  # and no limit on core files, which the command would inherit
+    # And no limit on core files, which the command would inherit.
+    bare.warn(private_memory.no_reader())
 
 
 def _supervised(command: list[str], values: _Values, config: str | None) -> int:

@@ -11,7 +11,7 @@ import click
 
 from keyman.cli import terminal
 from keyman.cli.completion import names
-from keyman.cli.receipts import Checked
+from keyman.cli.options import Checked
 from keyman.cli.screen_looks import AGAIN, Found, Source, Wanted, again, tell_changes
 from keyman.cli.screen_rows import URGENCY, Chosen, by_urgency, is_pattern, next_words, wrong_words
 from keyman.clock import SystemClock

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from keyman import dotenv, quoting
-from keyman.cli import bare, private_memory
+from keyman import dotenv, private_memory, quoting
+from keyman.cli import bare
 from keyman.cli.get import ask
 from keyman.cli.variables import Names, names_of
 from keyman.errors import Error, UsageError
@@ -56,8 +56,8 @@ def _write(arguments: list[str], config: str | None) -> int:
     words = parsed(arguments)
     [name] = words.names
     writer = _Writer(name, words.options, config)
-    private_memory.no_core_file()
-    private_memory.no_reader()
+    bare.warn(private_memory.no_core_file())
+    bare.warn(private_memory.no_reader())
     if "--watch" in words.flags:
         _end_quietly_on_sigterm()
     first = ask(name, previous=False, config=config)
@@ -104,7 +104,7 @@ class _Writer:
         """Raises what stands in the way. A line that says what it did."""
         written = self._file.replace(self._render(answer))
         for warning in self._file.warnings:
-            bare.note(f"warning: {warning}")
+            bare.warn(warning)
         has = "written to" if written else "was already in"
         return f"{self.credential}: version {answer['version']} {has} {self._to}\n"
 

@@ -92,7 +92,7 @@ def test_what_could_not_be_done_is_a_warning(place: Home) -> None:
     customised(place, TELLS + REFUSES)
     done = place.run("daemon", "--once")
     assert done.status == 0
-    assert "other processes of this user may read the daemon's memory" in done.err
+    assert "other processes of this user may read this one's memory" in done.err
     assert told(place)["dumpable"] == 1
 
 

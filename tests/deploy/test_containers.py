@@ -43,7 +43,7 @@ def works(one: Container) -> None:
     receipt = json.loads(one.exec("keyman", "rotate", "genai", "--json").out)
     assert receipt["state"] == "done"
     said = one.log.read_text()
-    assert "may read the daemon's memory" not in said
+    assert "may read this one's memory" not in said
     assert "was open to others" not in said
 
 

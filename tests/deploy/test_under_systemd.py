@@ -153,7 +153,7 @@ def test_it_rotates_with_what_the_unit_leaves_it_and_nothing_else(service: Machi
     assert [kept[each] for each in ("CapPrm", "CapEff", "CapBnd", "CapAmb")] == [["0" * 16]] * 4
     assert (kept["NoNewPrivs"], kept["Seccomp"]) == (["1"], ["2"])
     assert "core dumps" not in said(service)
-    assert "may read the daemon's memory" not in said(service)
+    assert "may read this one's memory" not in said(service)
 
 
 def test_what_it_sees_of_the_machine(service: Machine) -> None:
