@@ -22,7 +22,7 @@ from keyman.core.model import Credential, Secret
 from keyman.core.steps import Wait
 from keyman.db.journal import Event, Journal
 from keyman.desk import Desk
-from keyman.farewell import Farewell, whereabouts
+from keyman.farewell import Farewell
 from keyman.lock import COMMAND, DAEMON, HomeLock
 from keyman.mirroring import Mirroring
 from keyman.notify import Notifying
@@ -36,6 +36,7 @@ from keyman.serving.page import Page, open_page
 from keyman.serving.snapshot import Snapshot
 from keyman.stores.memory import Memory
 from keyman.stores.protocol import Store
+from keyman.whereabouts import whereabouts
 from keyman.wiring import Stores, managed_by, secret_of
 
 log = logging.getLogger("keyman.app")

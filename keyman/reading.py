@@ -1,38 +1,32 @@
 """A home looked at from outside: no lock taken, nothing made or changed, no daemon needed.
 
-For `get`, `status`, `check`, for foretelling a rotation and for what a provider must allow. What it
-tells is as of the journal's last record; whoever needs the running daemon's word asks the agent.
-Tokens rest in nobody's store: one is minted for a `get`, and not recorded.
+For `get`, `status` and for foretelling a rotation. What it tells is as of the journal's last
+record; whoever needs the running daemon's word asks the agent. Tokens rest in nobody's store: one
+is minted for a `get`, and not recorded.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from keyman import errors
 from keyman.clock import Clock, SystemClock, new_id
 from keyman.config import (
-    DEFAULT,
     CredentialSettings,
-    GoogleOptions,
-    OciGenaiOptions,
-    OpenaiOptions,
     Settings,
-    StaticOptions,
-    StoreSettings,
 )
 from keyman.config.places import look_at
 from keyman.core import orders
 from keyman.core.model import Credential, Order, Stage, Version
 from keyman.core.plan import as_last_met, foresee
 from keyman.db.journal import Journal
-from keyman.db.sqlite import path_of, sqlite_version
+from keyman.db.sqlite import path_of
 from keyman.desk import Wish
 from keyman.performer import Managed
 from keyman.publisher import Publisher
@@ -42,11 +36,6 @@ from keyman.stores.memory import Memory
 from keyman.stores.protocol import Store
 from keyman.views import Json, credential_view, time_text
 from keyman.wiring import Stores, configured, how_to_get_one, managed_by
-
-if TYPE_CHECKING:
-    from keyman.checkup import Finding  # and all of it when it is needed: not for a `get`
-
-SEVERITIES = ("error", "warning", "info")
 
 
 class Reader:
@@ -96,8 +85,8 @@ class NothingYet:
     tokens: Store = field(default_factory=Memory)
 
 
-def _started(settings: Settings) -> bool:
-    """Raises NotAllowed if this user may not look into the home."""
+def started(settings: Settings) -> bool:
+    """Did anything ever run here? Raises NotAllowed if this user may not look into the home."""
     return look_at(path_of(settings.database)) is not None
 
 
@@ -107,7 +96,7 @@ def _started(settings: Settings) -> bool:
 def status(settings: Settings, name: str) -> Json:
     """One element of `status --json`; a home where nothing ever ran has records without facts."""
     one = configured(settings, name)
-    if not _started(settings):
+    if not started(settings):
         return credential_view(Credential(one.spec("")), None, SystemClock().now())
     with Reader(settings) as reader:
         return reader.status(name)
@@ -115,7 +104,7 @@ def status(settings: Settings, name: str) -> Json:
 
 def statuses(settings: Settings) -> list[Json]:
     names = sorted(settings.credentials)
-    if not _started(settings):
+    if not started(settings):
         return [status(settings, name) for name in names]
     with Reader(settings) as reader:
         return [reader.status(name) for name in names]
@@ -123,7 +112,7 @@ def statuses(settings: Settings) -> list[Json]:
 
 def clients(settings: Settings) -> list[Json]:
     """Who may look up over the network, or once might: the list of `client list --json`."""
-    if not _started(settings):
+    if not started(settings):
         return []
     with Reader(settings) as reader:
         return [view(one) for one in reader.journal.clients()]
@@ -135,7 +124,7 @@ def told(settings: Settings) -> list[Json]:
         return []
     from keyman.notify.standing import standing
 
-    if not _started(settings):
+    if not started(settings):
         return standing(settings.notify, {})
     with Reader(settings) as reader:
         return standing(settings.notify, reader.journal.told())
@@ -147,7 +136,7 @@ def lookup(settings: Settings, name: str, *, previous: bool) -> Json:
     spec = one.spec("")
     if spec.mints:
         return _minted(settings, one, previous=previous)
-    if not _started(settings) and (spec.key_id or not spec.issues):
+    if not started(settings) and (spec.key_id or not spec.issues):
         by_hand = None if spec.issues else how_to_get_one(one)
         raise errors.NotAdopted(
             f"{name}: nobody has entrusted keyman with its secret yet", hint=by_hand
@@ -161,7 +150,7 @@ def _minted(settings: Settings, one: CredentialSettings, *, previous: bool) -> J
     as well.
     """
     rooms, number = NothingYet(), 1
-    if _started(settings):
+    if started(settings):
         with Reader(settings) as reader:
             number = max((v.number for v in reader.load(one.name).versions), default=0) + 1
     managed, now = managed_by(settings, one, rooms), rooms.clock.now()
@@ -205,121 +194,3 @@ def planned_rotation(settings: Settings, name: str, wish: Wish) -> list[Json]:
         }
         for one in steps
     ]
-
-
-def policy_statements(settings: Settings, name: str, *, one_key: bool) -> list[str]:
-    """What must be allowed at the provider, for keyman and for callers of the model, ready to
-    paste where the provider has a language for it. Raises NotFound, UsageError.
-    """
-    one = configured(settings, name)
-    if one_key and not isinstance(one.options, OciGenaiOptions):
-        raise errors.UsageError(
-            f"--one-key is for oci-genai: what {one.provider} allows does not name single keys",
-            hint="leave out --one-key",
-        )
-    match one.options:
-        case OciGenaiOptions():
-            return _statements_of_oci(settings, one, one.options, one_key=one_key)
-        case GoogleOptions() as options:
-            from keyman.vendors.google_iam import policy_statements as of_google
-
-            return of_google(options)
-        case OpenaiOptions() as options:
-            from keyman.vendors.openai_scopes import policy_statements as of_openai
-
-            project, account = options.project_id, options.service_account_id
-            return of_openai(project, account, key_type=options.key_type)
-        case StaticOptions():
-            return [
-                f"{name} is static: keyman asks nobody for its secret, so it needs no permission"
-            ]
-
-
-def _statements_of_oci(
-    settings: Settings, one: CredentialSettings, options: OciGenaiOptions, *, one_key: bool
-) -> list[str]:
-    from keyman.vendors.oci_iam import policy_statements as of_oci
-
-    key_id = options.api_key_id
-    if one_key and key_id is None and _started(settings):
-        with Reader(settings) as reader:
-            key_id = reader.load(one.name).key_id
-    if one_key and key_id is None:
-        raise errors.UsageError(
-            f"{one.name} has no API key yet", hint="leave out --one-key, or start the daemon first"
-        )
-    only = key_id if one_key else None
-    return of_oci(options.compartment_id, only, auth=options.auth.kind)
-
-
-def examine(
-    settings: Settings, running: Iterable[Json] = (), silent: str | None = None
-) -> list[Json]:
-    """What `keyman check` finds, worst first. Asks the providers; changes nothing.
-
-    `running`: how the credentials are in the words of the daemon, if one runs. `silent`: who has
-    the home, if that one does not answer.
-    Raises NotAllowed if this user may not look into the home.
-    """
-    from keyman import checkup
-    from keyman.checkup import home
-
-    found = [*checkup.of_sqlite(sqlite_version()), *checkup.of_configuration(settings)]
-    found += [*home.of_home(settings), *checkup.of_mirrors(running)]
-    found += [*checkup.of_targets(settings), *checkup.of_the_told(told(settings))]
-    found += home.of_the_silent(silent)
-    found += checkup.of_the_way_out(settings, SystemClock().now())
-    if home.somebody_elses(settings):
-        pass  # the daemon refuses to work there, so what is in it is not ours to judge
-    elif _started(settings):
-        with Reader(settings) as reader:
-            found += _examined(reader)
-    else:
-        found += _before_the_first_start(settings)
-    found += checkup.of_proxy_variables(settings.network) if checkup.unreached(found) else ()
-    found.sort(key=lambda one: SEVERITIES.index(one.severity))
-    return [one.as_json() for one in found]
-
-
-def _examined(reader: Reader) -> Iterator[Finding]:
-    from keyman import checkup
-
-    settings, now = reader.settings, reader.clock.now()
-    yield from checkup.of_network(settings, reader.journal.clients(), now)
-    for said in settings.stores.values():
-        closed = yield from _of_store(reader.stores, said)
-        if closed and said.name == DEFAULT:
-            return
-    for name, one in settings.credentials.items():
-        yield from checkup.of_credential(one, reader.managed(name), reader.load(name), now)
-    yield from checkup.of_the_left(reader.journal.names(), settings)
-
-
-def _of_store(stores: Mapping[str, Store], said: StoreSettings) -> Generator[Finding, None, bool]:
-    """And whether it could not even be opened."""
-    from keyman import checkup
-
-    try:
-        store = stores[said.name]
-    except errors.StoreFailed as error:
-        yield checkup.Finding("error", "store_failed", error.message, error.hint)
-        return True
-    yield from checkup.of_store(store, said)
-    return False
-
-
-def _before_the_first_start(settings: Settings) -> Iterator[Finding]:
-    """No journal yet: the providers can be asked all the same, and stores that are no file."""
-    from keyman import checkup
-
-    rooms, stores = NothingYet(), Stores(settings, "not yet named", read_only=True)
-    note = "keyman has not run on this home yet"
-    yield checkup.Finding("info", "not_started", note, "keyman daemon")
-    for said in settings.stores.values():
-        if said.file is None:
-            yield from _of_store(stores, said)
-    stores.close()
-    for one in settings.credentials.values():
-        managed = managed_by(settings, one, rooms)
-        yield from checkup.of_credential(one, managed, Credential(managed.spec), rooms.clock.now())
-    yield from checkup.of_network(settings, (), rooms.clock.now())

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.test_docs import ROOT, table_rows, text_of
 
 PAGE = ROOT / "docs/findings.md"
-SOURCES = [*sorted((ROOT / "keyman/checkup").glob("*.py")), ROOT / "keyman/reading.py"]
+SOURCES = [*sorted((ROOT / "keyman/checkup").glob("*.py")), ROOT / "keyman/examining.py"]
 SEVERITIES = ("error", "warning", "info")
 TESTS = sorted((ROOT / "tests").glob("**/test_*.py"))
 

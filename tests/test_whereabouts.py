@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from keyman.config import OpenaiOptions
-from keyman.farewell import OPTIONS, options_of, whereabouts
 from keyman.providers import KINDS
+from keyman.whereabouts import OPTIONS, options_of, whereabouts
 from tests.configs import GENAI, read
 
 CONFIGURED = {

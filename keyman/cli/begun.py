@@ -53,13 +53,13 @@ class Begun:
         return None
 
     def _statements(self) -> list[str]:
-        from keyman.reading import policy_statements
+        from keyman.permissions import policy_statements
 
         return policy_statements(self.settings, self.wanted.name, one_key=False)
 
     def _findings(self, hindered: Error | None) -> list[Json]:
         """What `check` finds; and what kept the home from being made, unless that says so too."""
-        from keyman.reading import examine
+        from keyman.examining import examine
 
         running, silent = running_or_silent(self.settings)
         found = examine(self.settings, running, silent)

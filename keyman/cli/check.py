@@ -28,7 +28,7 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 
     Example: keyman check
     """
-    from keyman.reading import examine
+    from keyman.examining import examine
 
     try:
         settings = settings_of(ctx, quiet=True)

@@ -19,7 +19,7 @@ def command(ctx: click.Context, *, name: str, one_key: bool, as_json: bool) -> N
 
     Example: keyman policy genai --one-key
     """
-    from keyman.reading import policy_statements
+    from keyman.permissions import policy_statements
 
     statements = policy_statements(settings_of(ctx, quiet=True), name, one_key=one_key)
     if as_json:

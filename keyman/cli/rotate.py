@@ -95,7 +95,7 @@ def _say_what_to_write(ctx: click.Context, name: str, in_use: str | None) -> Non
 
 def _announce(ctx: click.Context, name: str, kind: OrderKind) -> None:
     """A new key needs its IAM statement as soon as it is there: say so before it is made."""
-    from keyman.reading import policy_statements
+    from keyman.permissions import policy_statements
     from keyman.wiring import configured
 
     settings = judged(ctx)

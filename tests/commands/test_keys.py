@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from keyman.farewell import options_of, whereabouts
+from keyman.whereabouts import options_of, whereabouts
 from tests.commands.world import Cloud, Home, until
 
 
