@@ -49,7 +49,7 @@ def _statements_of_oci(
     from keyman.vendors.oci_iam import policy_statements as of_oci
 
     key_id = options.api_key_id
-    if one_key and key_id is None and started(settings):
+    if one_key and started(settings):  # where the record counts: `--new-key` may have left that one
         with Reader(settings) as reader:
             key_id = reader.load(one.name).key_id
     if one_key and key_id is None:

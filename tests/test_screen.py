@@ -368,6 +368,14 @@ def test_slots_are_lanes() -> None:
     ]
 
 
+def test_what_is_to_be_done_to_the_key_left_behind_is_not_said_of_the_new_one() -> None:
+    """Its slots have the same names."""
+    left = version(1, Stage.PREVIOUS, handle="left", replaced_at=at(-60))
+    new = version(2, Stage.CURRENT, promoted_at=at(-60))
+    found = lanes(row("genai", credential(left, new), seen(looks(new), empty())))
+    assert [lane.next and lane.next["step"] for lane in found] == ["request", "request"]
+
+
 def test_a_standby_slot_says_when_it_is_filled() -> None:
     said = "\n".join(shown(details(picture(ok()), NOW, SCREEN)))
     assert "\ntwo         INACTIVE   -" in said

@@ -61,7 +61,7 @@ def lanes(one: Json) -> list[Lane]:
 
 
 def _of_slot(one: Json, slot: Json) -> Lane:
-    coming = [c for c in one["coming"] if c["slot"] == slot["name"]]
+    coming = [c for c in one["coming"] if c["slot"] == slot["name"] and _is_here(c, slot)]
     coming += _replacing(one) if slot["stage"] == "current" else []
     return Lane(
         name=escaped(slot["name"]),
@@ -72,6 +72,11 @@ def _of_slot(one: Json, slot: Json) -> Lane:
         used_at=slot["last_used_at"],
         next=next(iter(coming), None),
     )
+
+
+def _is_here(step: Json, slot: Json) -> bool:
+    """Another key, left behind by `--new-key`, has slots of the same names."""
+    return step["step"] != "retire" or step["version"] == slot["version"]
 
 
 def _of_version(one: Json, version: Json) -> Lane:

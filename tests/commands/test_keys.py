@@ -97,6 +97,7 @@ def test_the_receipt_of_a_new_key_says_what_to_write(place: Home, sky: Cloud) ->
     new = place.keyman("status", "genai", "--json").json["key_id"]
     assert done.status == 0
     assert f"is stale now, write:\n  api_key_id: {new}\n" in done.err
+    assert new in place.keyman("policy", "genai", "--one-key").out
     place.configure(api_key_id=new)
     assert "other_key" not in place.keyman("check").out
 
