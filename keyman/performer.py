@@ -297,7 +297,8 @@ class Performer:
         now = self.clock.now()
         version = step.version if isinstance(step, Create | Issue) else None
         if isinstance(error, errors.SecretLost) and version:
-            return transitions.start_over(c, version, self.new_id(), now)
+            # Lost once is bad luck; what loses every secret is told of, and not asked all the time.
+            c = transitions.start_over(c, version, self.new_id(), now)
         if isinstance(error, errors.SlotRefused) and version:
             refusal = Abandon(version, error.message, for_good=True)
             return replace(transitions.abandoned(c, refusal), doubt_at=now)

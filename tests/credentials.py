@@ -90,8 +90,8 @@ def order(kind: OrderKind, **more: Any) -> Order:
 
 def seen(*slots: SlotSeen, minutes: float = 0, **more: Any) -> Observed:
     """One key, just looked at. Slots are named as in `looks`."""
-    told: dict[str, Any] = {"etag": "7", "owner": "here", "epoch": 1}
-    return Observed(at(minutes), (KeySeen("key", "ACTIVE", slots, **told | more),))
+    told: dict[str, Any] = {"state": "ACTIVE", "etag": "7", "owner": "here", "epoch": 1}
+    return Observed(at(minutes), (KeySeen("key", slots=slots, **told | more),))
 
 
 def looks(v: Version, state: str = "ACTIVE", **more: Any) -> SlotSeen:
@@ -108,6 +108,7 @@ def empty(slot: str = "two", state: str = "INACTIVE") -> SlotSeen:
 CURRENT = version(1, Stage.CURRENT)
 QUIET = seen(looks(CURRENT), empty())
 FILLED = pending(2)
+FRESH = pending(2, issued_at=at(-1))
 SHOWN = seen(looks(CURRENT), looks(FILLED))
 PROVEN = replace(FILLED, verified_at=at(-1), probed_at=at(-1), successes=2)
 WISH = wish(2)

@@ -710,6 +710,21 @@ def test_what_waits_for_others_to_leave_a_slot_says_so_and_until_when() -> None:
     assert health(c, HELD, NOW) == "failing"
 
 
+def test_a_rotation_that_rests_after_three_failures_says_why() -> None:
+    vain = (
+        version(
+            n, Stage.REVOKED, "two", given_up="it is off", promoted_at=None, requested_at=at(-n)
+        )
+        for n in (4, 3, 2)
+    )
+    c = credential(CURRENT, *vain)
+    assert health(c, QUIET, NOW) == "failing"
+    assert trouble(c, QUIET, NOW) == (
+        "new versions came to nothing, the last because it is off",
+        "`keyman check` says more; `keyman rotate genai` tries at once",
+    )
+
+
 def test_a_leak_that_waits_for_others_is_at_risk_and_told_how_not_to_wait() -> None:
     c, kept = recorded(credential(CURRENT), OrderKind.REVOKE, HELD, targets=(1,))
     assert (kept.state, kept.until) == (OrderState.RUNNING, None)

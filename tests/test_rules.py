@@ -46,6 +46,7 @@ from tests.credentials import (
     CURRENT,
     DAY,
     FILLED,
+    FRESH,
     KEYLESS,
     NOW,
     ONE,
@@ -99,6 +100,8 @@ OWN = version(3, Stage.REVOKED, None, handle="left", given_up="refused", promote
 LEFT_LEAKED: dict[str, Any] = {"stage": Stage.RETIRED, "given_up": None, "compromised_at": at(-1)}
 EXPIRED = "the current secret expired"
 NOT_STORED = "the current secret is not in the store any more"
+
+LATER = version(2, Stage.CURRENT, "one", promoted_at=at(-60))
 
 TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     # Reports and probes.
@@ -449,15 +452,109 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     ),
     (
         "nor is one in a state that nobody knows",
-        credential(CURRENT, FILLED),
-        seen(looks(CURRENT), looks(FILLED, "UPDATING")),
+        credential(CURRENT, FRESH),
+        seen(looks(CURRENT), looks(FRESH, "UPDATING")),
         Wait(at(1 / 60), "the provider does not show it yet"),
     ),
     (
         "it is looked at again as soon as that is due",
-        credential(CURRENT, FILLED),
-        seen(looks(CURRENT), looks(FILLED, "UPDATING"), minutes=-1 / 60),
+        credential(CURRENT, FRESH),
+        seen(looks(CURRENT), looks(FRESH, "UPDATING"), minutes=-1 / 60),
         Observe(("key",)),
+    ),
+    (
+        "one that stays so is given up, lest it be waited for in silence",
+        credential(CURRENT, FILLED),
+        seen(looks(CURRENT), looks(FILLED, "UPDATING")),
+        Abandon(FILLED, "the provider shows it as UPDATING"),
+    ),
+    (
+        "so is one that the provider leaves off, though it was switched on",
+        credential(CURRENT, on := replace(FILLED, activated_at=at(-1))),
+        seen(looks(CURRENT), looks(on, "INACTIVE")),
+        Abandon(on, "the provider does not switch it on"),
+    ),
+    (
+        "one that could not be switched on until now still is",
+        credential(CURRENT, FILLED),
+        seen(looks(CURRENT), looks(FILLED, "INACTIVE")),
+        Activate(TWO),
+    ),
+    (
+        "what is being accepted after refusals is not given up for the time that they took",
+        credential(
+            CURRENT,
+            better := replace(
+                FILLED, refusals=30, successes=29, probe_from=at(-3), probed_at=at(-1)
+            ),
+        ),
+        SHOWN,
+        Verify(better),
+    ),
+    # What a picture leaves open.
+    (
+        "a current secret whose slot is not shown is asked about",
+        credential(CURRENT),
+        seen(empty()),
+        Examine(CURRENT),
+    ),
+    (
+        "so is one whose key is on its way out, whatever is said of its slot",
+        credential(CURRENT),
+        seen(looks(CURRENT), empty(), state="DELETING"),
+        Examine(CURRENT),
+    ),
+    (
+        "once a picture is enough, and what was accepted is not replaced for that",
+        credential(replace(CURRENT, examined_at=at(0))),
+        seen(empty()),
+        Wait(at(15), "nothing due"),
+    ),
+    (
+        "no slot of a key that was deleted is filled",
+        credential(gone := replace(CURRENT, dead_at=at(-1), examined_at=at(0))),
+        seen(state="DELETED"),
+        Wait(at(15), "nothing due"),
+    ),
+    # What is shown as over may still work.
+    (
+        "what is replaced and looks otherwise is asked about before its slot counts as free",
+        credential(leaving := version(1, Stage.PREVIOUS, "two"), LATER),
+        seen(looks(LATER), looks(leaving, mask="written otherwise")),
+        Examine(leaving),
+    ),
+    (
+        "it stays what it is where it was accepted",
+        credential(replace(leaving, examined_at=at(0)), LATER),
+        seen(looks(LATER), looks(leaving, mask="written otherwise")),
+        Wait(at(15), "nothing due"),
+    ),
+    (
+        "it is over where it was refused",
+        credential(refused := replace(leaving, examined_at=at(0), dead_at=at(0)), LATER),
+        seen(looks(LATER), looks(leaving, mask="written otherwise")),
+        Accept(refused, Stage.REVOKED, "its slot holds another secret"),
+    ),
+    (
+        "or once its overlap is",
+        credential(over := replace(leaving, replaced_at=at(-2 * DAY)), LATER),
+        seen(looks(LATER), looks(over, mask="written otherwise")),
+        Accept(over, Stage.REVOKED, "its slot holds another secret"),
+    ),
+    (
+        "before a new secret is filled in over it, what worked before is taken up again",
+        credential(
+            back := version(1, Stage.PREVIOUS, "two"),
+            odd := version(2, Stage.CURRENT, "one", examined_at=at(0), promoted_at=at(-60)),
+        ),
+        seen(looks(odd, "EXPIRED"), looks(back)),
+        Request("two", "key", back.expires_at, 1, "its slot is EXPIRED"),
+    ),
+    (
+        "but not if a person wants a new one",
+        credential(back, odd, orders=(order(OrderKind.ROTATE),)),
+        seen(looks(odd, "EXPIRED"), looks(back)),
+        Request("one", "key", EXPIRY, None, "ordered"),
     ),
     # Which rule comes first.
     (

@@ -331,9 +331,18 @@ BEGUN = replace(FILLED, probed_at=at(-0.1), probe_from=at(-1), successes=0, refu
 def test_a_success_is_counted_and_enough_of_them_are_a_proof() -> None:
     first = probed(replace(BEGUN, restored_at=at(-9)), Verdict.ACCEPTED)
     assert first == replace(BEGUN, restored_at=at(-9), probed_at=NOW, successes=1)
-    second = probed(replace(first, probed_at=at(-0.1)), Verdict.ACCEPTED)
+    second = probed(replace(first, refusals=0, probed_at=at(-0.1)), Verdict.ACCEPTED)
     assert (second.successes, second.verified_at, second.restored_at) == (2, NOW, None)
     assert t.probed(hurt(CURRENT, BEGUN), BEGUN, Verdict.ACCEPTED, None, NOW).failures == 0
+
+
+@pytest.mark.parametrize(("refusals", "wanted"), [(1, 20), (20, 20), (21, 21), (90, 90)])
+def test_what_was_refused_before_is_accepted_for_as_long(refusals: int, wanted: int) -> None:
+    """Nodes hear of it one after the other: two that have may stand beside many that haven't."""
+    almost = replace(BEGUN, refusals=refusals, successes=wanted - 2)
+    not_yet = probed(almost, Verdict.ACCEPTED)
+    assert (not_yet.successes, not_yet.verified_at) == (wanted - 1, None)
+    assert probed(replace(not_yet, probed_at=at(-0.1)), Verdict.ACCEPTED).verified_at == NOW
 
 
 TOLD = replace(BEGUN, successes=2, verified_at=at(-1), mask_before="mask-0")

@@ -154,6 +154,9 @@ def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str]
     if s.stuck:
         hint = f"`keyman rotate {c.name} --new-key` replaces the whole API key"
         return "no slot of the API key can be filled again", hint
+    if s.rest_after_giving_up():
+        said = f"new versions came to nothing, the last because {s.last_given_up}"
+        return said, f"`keyman check` says more; `keyman rotate {c.name}` tries at once"
     if s.used_by_strangers:
         return s.used_by_strangers.said, against_strangers(c, s.used_by_strangers.slot)
     if c.current and c.current.restored_at and worth_trying(c.current, now):

@@ -160,6 +160,18 @@ class Picture:
         """The same, shown so soon after a change of ours that it may be an old picture's."""
         return self._sign_against(v) if self._too_early_for(v) else None
 
+    def left_open(self, v: Version) -> str | None:
+        """What the picture doesn't say of a version whose key it shows: a reason to ask, no more.
+
+        Its slot may be left out once it is gone, and what is left of a key keep its slots' words.
+        """
+        key = self.o.key(v.handle) if self.o and self.spec.slots else None
+        if key is None or self.o is None or self.o.hides(v.handle):
+            return None
+        if key.state != State.ACTIVE:
+            return f"its key is {key.state}"
+        return None if key.slot(v.slot) else "its slot is not shown"
+
     def _too_early_for(self, v: Version) -> bool:
         # Earlier than the change: the clock was set back, and nothing can be said for recent.
         changed = _last_change(v)

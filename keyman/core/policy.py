@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from hashlib import sha256
+from math import ceil
 
 JITTER = 0.1  # of rotate_before: how far starts of different names are spread
 WISH_LIVES = timedelta(hours=23)  # providers remember a retry token for 24 hours
@@ -72,6 +73,16 @@ class Verification:
     successes: int = 2
     every: timedelta = timedelta(seconds=1)
     within: timedelta = timedelta(seconds=120)
+
+    def wanted(self, refusals: int) -> int:
+        """How many acceptances in a row prove a secret that was refused so often before.
+
+        A provider's nodes hear of it one after the other: who met one that had not heard yet goes
+        on for as long again, and for a sixth of `within` at least.
+        """
+        if not refusals or not self.every:
+            return self.successes
+        return max(self.successes, refusals, ceil(self.within / 6 / self.every))
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def prove_the_restored(s: Situation) -> Step | None:
 def examine_the_doubtful(s: Situation) -> Step | None:
     """A probe decides whether what lookups hand out still works, or works again.
 
-    Asked when the provider's own picture speaks against it.
+    Asked when the provider's own picture speaks against it, or not of it.
     """
     v = s.current
     if v is None or v.expired(s.now) or not v.stored or not s.spec.probes:
@@ -144,7 +144,8 @@ def examine_the_doubtful(s: Situation) -> Step | None:
     if v.restored_at is not None and v.dead_at is None:
         return None  # not handed out, and what proves it is more than a probe
     speaks_against = v.dead_at is not None or s.contradiction(v) is not None or s.hidden(v)
-    return Examine(v) if speaks_against and s.o and not _examined_since(s, v) else None
+    asked = speaks_against or s.left_open(v) is not None
+    return Examine(v) if asked and s.o and not _examined_since(s, v) else None
 
 
 def examine_the_suspected(s: Situation) -> Step | None:
@@ -166,9 +167,27 @@ def _examined_since(s: Situation, v: Version) -> bool:
 def accept_what_is_so(s: Situation) -> Step | None:
     for v in s.c.all_at(Stage.PREVIOUS, Stage.RETIRED):
         fact = s.changed_outside(v)
-        if fact:
+        if fact is None:
+            continue
+        if not _only_looks_otherwise(s, v):
+            return Accept(v, *fact)
+        if not _examined_since(s, v):
+            return Examine(v)
+        if v.dead_at is not None:
             return Accept(v, *fact)
     return None
+
+
+def _only_looks_otherwise(s: Situation, v: Version) -> bool:
+    """Is its slot on, in its overlap, and is it just its look that tells of another secret?
+
+    A provider may show its masks or ends differently from one day to the next. Who still uses the
+    secret depends on it: that its slot may be filled again takes more than a look.
+    """
+    if v.stage is not Stage.PREVIOUS or s.shows(v) or not (s.spec.probes and v.stored):
+        return False
+    seen = s.seen(v)
+    return seen is not None and seen.state == State.ACTIVE and s.now < s.overlap_ends(v)
 
 
 # Leaks.
@@ -260,14 +279,15 @@ def _prove(s: Situation, v: Version) -> Step:
     if quiet_from and s.now < quiet_from:
         late = "a call without an answer may still arrive"
         return _owned(s, v.place, Wait(quiet_from, late))
-    if v.refusals and v.probe_from and s.now - v.probe_from >= verify.within:
+    refused = v.refusals and not v.successes
+    if refused and v.probe_from and s.now - v.probe_from >= verify.within:
         return Abandon(v, "the provider did not accept it in time")
     proven = v.verified_at is not None and NO_TIME <= s.now - v.verified_at <= verify.within
     if proven or verify.successes == 0:
         return Promote(v)
     again = v.probed_at + verify.every if v.probed_at else s.now
     if v.verified_at is None and NO_TIME < again - s.now <= verify.every:
-        return Wait(again, f"verified {v.successes} of {verify.successes} times")
+        return Wait(again, f"verified {v.successes} of {verify.wanted(v.refusals)} times")
     return Verify(v)
 
 
@@ -285,13 +305,18 @@ def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
             return Abandon(v, "its slot is gone, revoked or expired at the provider")
         if not s.shows(v) and not s.shows_what_was_before(v):
             return Abandon(v, "someone else changed its slot")
-    since = v.activated_at or v.issued_at or v.requested_at
-    if not s.shows(v) and s.now - since >= verify.within:
-        return Abandon(v, "the provider does not show it")
-    if seen and s.shows(v) and seen.state == State.INACTIVE and not s.just_activated(v):
+    begun = v.issued_at or v.requested_at
+    if seen and s.shows(v) and seen.state == State.INACTIVE:
+        if s.just_activated(v):
+            return _look_again(s)
+        if v.activated_at and s.now - begun >= verify.within:
+            return Abandon(v, "the provider does not switch it on")
         assert v.place
         return _owned(s, v.place, Activate(v.place))
-    return _look_again(s)
+    if s.now - (v.activated_at or begun) < verify.within:
+        return _look_again(s)
+    shown = f"shows it as {seen.state}" if seen and s.shows(v) else "does not show it"
+    return Abandon(v, f"the provider {shown}")
 
 
 def _look_again(s: Situation) -> Step:
@@ -309,16 +334,19 @@ def replace_what_is_lost(s: Situation) -> Step | None:
     if why is None or s.c.open_version:
         return None
     spare = s.spare()
-    if spare:
-        return Request(spare.slot, spare.handle, spare.expires_at, spare.number, why)
-    return _fill(s, why)
+    return _take_over(spare, why) if spare else _fill(s, why)
+
+
+def _take_over(spare: Version, why: str) -> Step:
+    return Request(spare.slot, spare.handle, spare.expires_at, spare.number, why)
 
 
 def request_when_due(s: Situation) -> Step | None:
     why = s.why_due
     if why is None or s.c.open_version:
         return None
-    return _fill(s, why)
+    spare = s.spare() if s.has_only_its_own_place else None
+    return _take_over(spare, why) if spare else _fill(s, why)
 
 
 def _fill(s: Situation, why: str) -> Step | None:

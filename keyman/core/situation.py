@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from keyman.core.model import OrderKind, Place, Stage, State, Version
+from keyman.core.model import NOT_SHOWN, OrderKind, Place, Stage, State, Version
 from keyman.core.picture import GONE, NO_TIME, Picture, looks
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 
@@ -106,7 +106,8 @@ class Situation(Picture):
         last = next((v for v in reversed(self.versions) if v.is_in(place)), None)
         seen = self.o.slot(place) if self.o else None
         deleted = seen is not None and seen.state == State.DELETED
-        if deleted or (self.o is not None and self.o.hides(place.handle)):
+        key = self.o.key(place.handle) if self.o else None
+        if deleted or (key is not None and key.state in (State.DELETED, NOT_SHOWN)):
             return True
         return bool(last and last.slot_refused and seen and seen.state in GONE)
 
@@ -202,6 +203,15 @@ class Situation(Picture):
             return "a client reported that it is refused"
         due = self.c.due_at(v)
         return "rotate_before reached" if due and self.now >= due else None
+
+    @property
+    def has_only_its_own_place(self) -> bool:
+        """Would a new secret be filled in over what lookups hand out, which may still work?"""
+        v = self.current
+        ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
+        if v is None or v.place is None or ordered or not self.spec.slots or not self.c.key_id:
+            return False
+        return v.place == Place(self.c.key_id, self.fillable_slot())
 
     def spare(self) -> Version | None:
         """An earlier version that works or can be switched on again: quicker than a new one.

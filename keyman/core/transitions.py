@@ -197,7 +197,7 @@ def probed(
         v = replace(v, probe_from=now, successes=0, refusals=0)
     if verdict is Verdict.ACCEPTED:
         v = replace(v, successes=v.successes + 1)
-        if v.successes >= verify.successes:
+        if v.successes >= verify.wanted(v.refusals):
             v = replace(v, verified_at=now, restored_at=None)
         return _progressed(_put(c, v))
     if verdict is Verdict.REFUSED and control in (None, Verdict.ACCEPTED):
