@@ -299,13 +299,13 @@ def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
     seen = s.seen(v)
     if seen and s.shows(v) and seen.state == State.ACTIVE:
         return None
+    begun = v.issued_at or v.requested_at
     # A picture from before our own change may show anything that the slot ever held.
-    if s.shows(v) or s.settled_since(v.issued_at or v.requested_at):
+    if s.shows(v) or s.settled_since(begun):
         if seen is None or seen.state in GONE:
             return Abandon(v, "its slot is gone, revoked or expired at the provider")
         if not s.shows(v) and not s.shows_what_was_before(v):
             return Abandon(v, "someone else changed its slot")
-    begun = v.issued_at or v.requested_at
     if seen and s.shows(v) and seen.state == State.INACTIVE:
         if s.just_activated(v):
             return _look_again(s)

@@ -1,9 +1,11 @@
 """OCI Generative AI: an API key holds two secrets (slots), each renewed and switched by itself.
 
 Talks to the control plane through Oracle's SDK (vendors/oci.py) and to inference only to probe.
-Every verb tries once and may be repeated: renewing a slot nobody depends on does no harm, states
-are looked at before they are set, a new key is found again by its tag. What Oracle's documents
-leave open is survived either way; docs/oci.md lists it with the test of each.
+Every verb may be repeated: renewing a slot nobody depends on does no harm, nor does setting a state
+that is so, and a new key is found again by its tag. Each tries once, but what met a conflict may be
+tried once more. A look may show what was before, so a picture alone never says that a secret is
+revoked. What Oracle's documents leave open is survived either way; docs/oci.md lists it with the
+test of each.
 
 Never renews, switches or deletes what it was not told to, and never keeps a secret.
 """
@@ -11,9 +13,10 @@ Never renews, switches or deletes what it was not told to, and never keeps a sec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from keyman import errors
 from keyman.clock import Clock
@@ -24,7 +27,6 @@ from keyman.core.model import (
     Observed,
     Place,
     Secret,
-    SlotSeen,
     Spec,
     State,
     Verdict,
@@ -38,24 +40,36 @@ from keyman.vendors.oci_iam import management_statement
 from keyman.vendors.oci_identity import Auth, Identity
 from keyman.vendors.oci_keys import (
     ATTEMPT_TAG,
+    ENDED,
     NAME_TAG,
     OWNER_TAG,
     Listed,
     Picture,
     about,
     check_id,
+    end,
     is_id,
-    listed,
-    optional_text,
+    mask_of,
     picture,
+    readable,
+    stranger,
     text,
-    time,
 )
-from keyman.vendors.oci_outcomes import Collided, Refused
+from keyman.vendors.oci_outcomes import LIMITS, Collided, Refused
 from keyman.vendors.oci_probe import Probe, Seen
 
-ENDED = frozenset({"DELETING", "DELETED", "FAILED"})
+T = TypeVar("T")
 PAGES = 1000
+# A refusal with one of these may be about the state that something is in, so it is looked into.
+UNCLEAR = frozenset({400, 404, 409})
+SETTLED = frozenset({"ACTIVE", "INACTIVE"})  # life cycles of a key that is not being changed
+# Codes of a 400 that speak of something else than the state of a slot.
+ELSEWHERE = LIMITS | {
+    "CannotParseRequest",
+    "InsufficientServicePermissions",
+    "MissingParameter",
+    "RelatedResourceNotAuthorizedOrNotFound",
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
 
 
@@ -188,40 +202,53 @@ class OciGenai:
         """
         place = _slot_of(wish)
         try:
-            return self._renew(wish, place, etag)
+            return self._renew(wish, place, etag, token=wish.attempt)
         except (Refused, Collided) as refusal:
-            if refusal.status not in (400, 404, 409):
+            if refusal.status not in UNCLEAR:
                 raise
             failure = refusal
-        slot = self._look(place.handle).key.slot(place.slot)
-        if isinstance(failure, Collided):
-            self._tell_collisions_apart(wish, slot, failure)
-        if slot and slot.state in GONE:
-            raise errors.SlotRefused(f"{failure.message}; the slot is {slot.state}")
-        if slot and slot.state == State.INACTIVE:
-            return self._renew_switched_on(wish, place, etag)
-        raise failure
+        key = self._look(place.handle).key
+        if _may_go_again(wish, key, failure):
+            try:
+                return self._renew_again(wish, place, etag, key)
+            except (Refused, Collided) as refusal:
+                failure = refusal
+        raise self._verdict(wish, key, failure)
 
     def activate(self, place: Place, etag: str | None) -> None:
         self._set(place, State.ACTIVE, etag, enough=frozenset({State.ACTIVE.value}))
 
     def retire(self, place: Place, etag: str | None) -> None:
         """Switch the slot off. Raises Rejected rather than leave nothing switched on."""
-        enough = GONE | {State.INACTIVE.value}
-        self._set(place, State.INACTIVE, etag, enough=enough, guard=self._keep_one_active)
+        before = self._look(place.handle)
+        state = _state(before, place)
+        if state in GONE:  # OCI may fill an expired slot, but not one that was switched off then
+            return
+        if self._is_last(before, place):
+            if state == State.INACTIVE:
+                return
+            raise errors.Rejected(
+                f"{place.slot} of {place.handle} is the last active slot, so it stays on",
+                hint="fill or activate another slot first: `keyman rotate NAME`",
+            )
+        off = GONE | {State.INACTIVE.value}
+        self._set(place, State.INACTIVE, etag or before.key.etag, enough=off)
 
     def revoke(self, place: Place, etag: str | None) -> None:
         """Destroy the secret in the slot."""
         try:
             self._set(place, State.REVOKED, etag, enough=GONE)
+            return
         except Collided as refusal:
-            slot = self._look(place.handle).key.slot(place.slot)
-            if refusal.status != 409 or slot is None or slot.state != State.INACTIVE:
+            if refusal.status != 409:
                 raise
-            # Oracle does not say that an inactive secret can be revoked. Left inactive it could be
-            # switched on again by anybody, so it is switched on for the moment this takes.
-            self._put(place, State.ACTIVE, None)
-            self._put(place, State.REVOKED, None)
+            failure = refusal
+        slot = self._look(place.handle).key.slot(place.slot)
+        if slot is None or slot.state != State.INACTIVE:
+            raise failure
+        # Oracle does not say that an inactive secret can be revoked. Left inactive it could be
+        # switched on again by anybody, so it is switched on for the moment this takes.
+        self._switched_on(place, None, lambda _: self._put(place, State.REVOKED, None))
 
     # How.
 
@@ -250,11 +277,14 @@ class OciGenai:
             f"list the API keys in {compartment}",
             lambda client: client.list_api_keys(compartment, limit=100, **onward),
             lambda data, headers: (
-                [listed(item) for item in data["items"]],
+                readable(data["items"], self._stranger),
                 headers.get("opc-next-page") or None,
             ),
             changes=False,
         )
+
+    def _stranger(self, item: Any) -> bool:
+        return stranger(item, self._made_for, (self._spec.key_id, *self._observed))
 
     def _refuses(self, before: Picture) -> bool:
         """Would a call that an earlier owner sent be refused?
@@ -289,6 +319,10 @@ class OciGenai:
             )
         return self._options.compartment_id
 
+    @property
+    def _made_for(self) -> str:
+        return f"{self._spec.installation}/{self._spec.name}"
+
     def _first(self, wish: Version) -> str:
         return wish.slot or self._spec.slots[0]
 
@@ -302,7 +336,7 @@ class OciGenai:
             compartment_id=self._compartment,
             key_details=[KeyDetails(key_name=s, time_expiry=_whole(at)) for s, at in ends.items()],
             freeform_tags={
-                NAME_TAG: f"{self._spec.installation}/{name}",
+                NAME_TAG: self._made_for,
                 ATTEMPT_TAG: wish.attempt,
             },
         )
@@ -316,7 +350,7 @@ class OciGenai:
             changes=True,
         )
 
-    def _renew(self, wish: Version, place: Place, etag: str | None) -> Issued:
+    def _renew(self, wish: Version, place: Place, etag: str | None, *, token: str) -> Issued:
         from oci.generative_ai.models import KeyDetails, RenewApiKeyDetails
 
         details = KeyDetails(key_name=place.slot, time_expiry=_whole(_expiry(wish)))
@@ -324,73 +358,99 @@ class OciGenai:
         return self._service.call(
             f"renew {place.slot} of {place.handle}",
             lambda client: client.renew_api_key(
-                place.handle, body, opc_retry_token=wish.attempt, **_if(etag)
+                place.handle, body, opc_retry_token=token, **_if(etag)
             ),
             lambda data, _: _issued(about(data, place.handle), wish, place),
             changes=True,
         )
 
-    def _tell_collisions_apart(
-        self, wish: Version, slot: SlotSeen | None, failure: Collided
-    ) -> None:
-        """Of all that a 409 can mean, find the one that asking again won't cure.
-
-        The token was used, so the secret was shown to nobody. Where the code is only a number,
-        the slot tells: it has the very expiry that this wish asked for.
-        """
-        ends = slot.expires_at if slot else None
-        granted = ends is not None and abs(ends - _whole(_expiry(wish))) < SAME_EXPIRY
-        numbered = failure.reason in (None, "409")
-        if failure.reason == "InvalidatedRetryToken" or (numbered and granted):
+    def _verdict(
+        self, wish: Version, key: KeySeen, failure: Refused | Collided
+    ) -> errors.ProviderFailed:
+        """What a refusal to renew means, beside what the key then showed."""
+        if _used(wish, key, failure):
             hint = "nothing to do: keyman asks for another one"
-            raise errors.SecretLost(f"{failure.message}: its secret was never seen", hint=hint)
+            return errors.SecretLost(f"{failure.message}: its secret was never seen", hint=hint)
+        slot = key.slot(wish.slot)
+        if slot is None or slot.state not in GONE or key.state not in SETTLED:
+            return failure
+        if failure.status == 404:  # the slot's state, or a permission that may come back
+            renewal = f"`keyman rotate {self._spec.name} --new-key`"
+            failure.hint += f"; or a slot that is {slot.state} is not filled again: {renewal}"
+        if failure.status not in (400, 409) or failure.reason in ELSEWHERE:
+            return failure
+        return errors.SlotRefused(f"{failure.message}; the slot is {slot.state}")
 
-    def _renew_switched_on(self, wish: Version, place: Place, etag: str | None) -> Issued:
-        # Whether an inactive slot can be renewed is not documented; an active one can.
-        self._put(place, State.ACTIVE, etag)
-        return self._renew(wish, place, self._look(place.handle).key.etag)
+    def _renew_again(self, wish: Version, place: Place, etag: str | None, key: KeySeen) -> Issued:
+        """Once more after a conflict, which may have been one of that moment only.
 
-    def _set(
-        self,
-        place: Place,
-        state: State,
-        etag: str | None,
-        *,
-        enough: frozenset[str],
-        guard: Callable[[Picture, Place], None] | None = None,
-    ) -> None:
-        """Look, set, and where OCI objects look again: setting what is so may be a conflict."""
-        before = self._look(place.handle)
-        if _state(before, place) in enough:
-            return
-        if guard:
-            guard(before, place)
+        With a token of its own, the same at each try: OCI might keep the refusal with the first.
+        Whether an inactive slot can be renewed is not documented; an active one can.
+        """
+        token = f"again-{wish.attempt}"
+        slot = key.slot(place.slot)
+        if slot is None or slot.state != State.INACTIVE:
+            return self._renew(wish, place, etag, token=token)
+
+        def renew(told: str | None) -> Issued:
+            fresh = told or self._look(place.handle).key.etag
+            return self._renew(wish, place, fresh, token=token)
+
+        return self._switched_on(place, etag, renew)
+
+    def _switched_on(self, place: Place, etag: str | None, act: Callable[[str | None], T]) -> T:
+        """Do what may need an active slot, and switch it off again if that was not done.
+
+        `act` takes the etag, if OCI told it. Where no answer came the slot stays on: it may have
+        been done. So it does if somebody else has changed the key since.
+        """
+        told = self._put(place, State.ACTIVE, etag)
         try:
-            self._put(place, state, etag or before.key.etag)
-        except Collided as refusal:
-            if refusal.status != 409 or _state(self._look(place.handle), place) not in enough:
-                raise
+            return act(told)
+        except (errors.Rejected, errors.RetryLater) as refusal:
+            failure = refusal
+        if getattr(failure, "status", None) != 412:
+            with suppress(errors.ProviderFailed):
+                self._put(place, State.INACTIVE, told)
+        raise failure
 
-    def _put(self, place: Place, state: State, etag: str | None) -> None:
+    def _set(self, place: Place, state: State, etag: str | None, *, enough: frozenset[str]) -> None:
+        """Set, and look only where OCI objects: setting what is so may be a conflict.
+
+        Not before: a lagging picture would show what the slot was before its secret was made.
+        """
+        try:
+            self._put(place, state, etag)
+            return
+        except (Refused, Collided) as refusal:
+            if refusal.status not in UNCLEAR:
+                raise
+            failure = refusal
+        if _state(self._look(place.handle), place) not in enough:
+            raise failure
+
+    def _put(self, place: Place, state: State, etag: str | None) -> str | None:
+        """Returns the key's new etag, if OCI tells it."""
         from oci.generative_ai.models import SetApiKeyStateDetails
 
+        def etag_of(data: Any, headers: Mapping[str, str]) -> str | None:
+            about(data, place.handle)
+            return headers.get("etag") or None
+
+        check_id(place.handle)
         body = SetApiKeyStateDetails(key_name=place.slot, state=state.value)
-        self._service.call(
+        return self._service.call(
             f"set {place.slot} of {place.handle} to {state.value}",
             lambda client: client.set_api_key_state(place.handle, body, **_if(etag)),
-            lambda data, _: about(data, place.handle),
+            etag_of,
             changes=True,
         )
 
-    def _keep_one_active(self, before: Picture, place: Place) -> None:
+    def _is_last(self, before: Picture, place: Place) -> bool:
+        """Would nothing be switched on without this slot?"""
         others = [name for name in before.active if name != place.slot]
         elsewhere = (h for h in self._observed if h != place.handle)
-        if others or any(self._look(handle).active for handle in elsewhere):
-            return
-        raise errors.Rejected(
-            f"{place.slot} of {place.handle} is the last active slot, so it stays on",
-            hint="fill or activate another slot first: `keyman rotate NAME`",
-        )
+        return not others and not any(self._look(handle).active for handle in elsewhere)
 
 
 def _client_class() -> Any:
@@ -432,6 +492,34 @@ def _state(seen: Picture, place: Place) -> str:
     return slot.state
 
 
+def _may_go_again(wish: Version, key: KeySeen, failure: Refused | Collided) -> bool:
+    """After any conflict; after a bad request if the slot is off, which may be what is bad.
+
+    What is being changed may be filled once that is over; a token that was used stays used.
+    """
+    if key.state not in SETTLED or _used(wish, key, failure):
+        return False
+    slot = key.slot(wish.slot)
+    off = slot is not None and slot.state == State.INACTIVE
+    unsaid = failure.status == 400 and failure.reason not in ELSEWHERE
+    return failure.status == 409 or (off and unsaid)
+
+
+def _used(wish: Version, key: KeySeen, failure: Refused | Collided) -> bool:
+    """Of all that a 409 can mean, is it the one that asking again won't cure?
+
+    The token was used, so the secret was shown to nobody. Where the code is only a number, the
+    slot tells: it has the very expiry that this wish asked for.
+    """
+    slot = key.slot(wish.slot)
+    ends = slot.expires_at if slot else None
+    granted = ends is not None and abs(ends - _whole(_expiry(wish))) < SAME_EXPIRY
+    numbered = failure.reason in (None, "409")
+    return failure.status == 409 and (
+        failure.reason == "InvalidatedRetryToken" or (numbered and granted)
+    )
+
+
 def _created(data: Any, wish: Version, first: str) -> Created:
     handle = text(data["id"])
     if not is_id(handle):  # no refusal: something was made, and this does not tell what
@@ -457,6 +545,5 @@ def _issued(data: dict[str, Any], wish: Version, place: Place) -> Issued:
         )
     if not (text(secret).isascii() and secret.isprintable()) or " " in secret:
         raise ValueError("that is no secret")
-    expires_at = time(item.get("timeExpiry")) or _whole(_expiry(wish))
-    mask = optional_text(item.get("keyMask"))
-    return Issued(Secret(secret), place.handle, mask, expires_at)
+    expires_at = end(item.get("timeExpiry")) or _whole(_expiry(wish))
+    return Issued(Secret(secret), place.handle, mask_of(secret, item.get("keyMask")), expires_at)

@@ -33,6 +33,8 @@ class Behaviour(Questions):
     retry_token: str = either("full", "without_secret", "409", "ignored")
     retry_other_body: str = either("409", "400", "stored", "executed")
     retry_token_life: float = field(default=86400.0)
+    # Not by the seed: where a refusal of a moment is kept for a day, nothing goes on that day.
+    retry_token_keeps_refusals: bool = field(default=False)
 
     # The life cycle of the resource
     creating: float = lasts(0.0, 0.2)

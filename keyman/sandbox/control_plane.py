@@ -84,11 +84,16 @@ class ControlPlane:
         act = self._operations[asked.operation]
         if asked.operation not in _TAKE_RETRY_TOKEN:
             return act(asked)
-        stored = self._replays.answer(asked.tenancy, asked.request, self._cloud.behaviour)
+        rules = self._cloud.behaviour
+        stored = self._replays.answer(asked.tenancy, asked.request, rules)
         if stored is not None:
             asked.call.replayed = True
             return stored
-        reply = act(asked)
+        try:
+            reply = act(asked)
+        except RefusedError as refusal:
+            self._replays.remember_refusal(asked.tenancy, asked.request, refusal, rules)
+            raise
         self._replays.remember(asked.tenancy, asked.request, reply)
         return reply
 

@@ -1,8 +1,8 @@
 """What becomes of a request that carries an opc-retry-token seen before.
 
 The documents promise a life of 24 hours for a token and say nothing of what a replay is answered;
-all plausible readings are here, chosen by the `Behaviour`. Only requests that succeeded are
-remembered: one that was refused may simply be tried again.
+all plausible readings are here, chosen by the `Behaviour`. Requests that succeeded are remembered;
+one that was refused may simply be tried again, unless refusals are to be kept too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ class Replays:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._seen: dict[tuple[str, str], _Remembered] = {}
+        self._refused: dict[tuple[str, str], RefusedError] = {}
 
     def answer(self, tenancy: str, request: Request, rules: Behaviour) -> Reply | None:
         """The answer to a replay; None means that the request is to be carried out."""
-        seen = self._seen.get((tenancy, request.headers.get("opc-retry-token", "")))
+        named = (tenancy, request.headers.get("opc-retry-token", ""))
+        if named in self._refused:
+            raise self._refused[named]
+        seen = self._seen.get(named)
         if seen is None or rules.retry_token == "ignored":
             return None
         if self._now() - seen.at > timedelta(seconds=rules.retry_token_life):
@@ -47,6 +51,13 @@ class Replays:
         if token and reply.status < 300:
             kept = _Remembered(_fingerprint(request), reply, self._now())
             self._seen[(tenancy, token)] = kept
+
+    def remember_refusal(
+        self, tenancy: str, request: Request, refusal: RefusedError, rules: Behaviour
+    ) -> None:
+        token = request.headers.get("opc-retry-token")
+        if token and rules.retry_token_keeps_refusals:
+            self._refused[(tenancy, token)] = refusal
 
 
 def _fingerprint(request: Request) -> str:

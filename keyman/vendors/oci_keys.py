@@ -7,7 +7,7 @@ Replies are plain JSON. Whatever does not fit raises a LookupError, TypeError or
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,10 @@ from keyman.core.inventory import There
 from keyman.core.model import KeySeen, SlotSeen, State
 
 SENSIBLE_YEARS = range(2000, 9000)
+ENDED = frozenset({"DELETING", "DELETED", "FAILED"})
 OWNER_TAG, ATTEMPT_TAG, NAME_TAG = "keyman-owner", "keyman-op", "keyman"
 _EPOCH = re.compile(r"[0-9]{1,18}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _KEY_ID = re.compile(r"ocid1\.generativeaiapikey\.[a-z0-9-]+\.[a-z0-9-]*(\.[A-Za-z0-9_-]+){1,2}")
 
 
@@ -91,10 +93,42 @@ def listed(data: dict[str, Any]) -> Listed:
     return Listed(name, seen.key, seen.tags, created_at)
 
 
+def readable(items: Iterable[Any], theirs: Callable[[Any], bool]) -> list[Listed]:
+    """The keys of a list, without those that can't be read and are `theirs`.
+
+    Nobody's key of another form may keep ours from being made or found; one that may be ours, in
+    a form that we can't read, is no reason to make another one.
+    """
+    found = []
+    for item in items:
+        try:
+            found.append(listed(item))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            if not theirs(item):
+                raise
+    return found
+
+
+def stranger(item: Any, made_for: str, handles: Iterable[str | None]) -> bool:
+    """Does a key that can't be read otherwise tell by its id and tags that it is not ours?
+
+    Ours are those that we know, and those whose tag says `made_for` (installation/credential).
+    """
+    if not isinstance(item, dict) or not isinstance(tags := item.get("freeformTags") or {}, dict):
+        return False
+    handle = item.get("id")
+    if not isinstance(handle, str) or not is_id(handle) or handle in handles:
+        return False
+    # Whatever we made has both tags; with one of them left nobody can tell.
+    return str(tags[NAME_TAG]) != made_for if NAME_TAG in tags else ATTEMPT_TAG not in tags
+
+
 def _key(data: dict[str, Any], tags: dict[str, str], etag: str | None) -> KeySeen:
     owner, epoch = _owner(tags.get(OWNER_TAG))
     state = text(data["lifecycleState"])
-    slots = tuple(_slot(item, state) for item in data["keys"])
+    # Of a key that is over a list need not show more than that.
+    items = data.get("keys") or () if state in ENDED else data["keys"]
+    slots = tuple(_slot(item, state) for item in items)
     return KeySeen(text(data["id"]), state, slots, etag or None, owner, epoch)
 
 
@@ -113,8 +147,8 @@ def _slot(item: dict[str, Any], key_state: str) -> SlotSeen:
         name=text(item["keyName"]),
         state=state,
         mask=optional_text(item.get("keyMask")),
-        expires_at=time(item.get("timeExpiry")),
-        last_used_at=time(item.get("timeLastUsed")),
+        expires_at=end(item.get("timeExpiry")),
+        last_used_at=last_use(item.get("timeLastUsed")),
     )
 
 
@@ -135,3 +169,31 @@ def time(value: Any) -> datetime | None:
     if read.year not in SENSIBLE_YEARS:  # beyond them lies what no zone and no sum can express
         raise ValueError("no time that anybody means")
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def end(value: Any) -> datetime | None:
+    """None if nobody says, or if it is said to be in a year that stands for never.
+
+    What never ends by itself has the end that was wished for, and is replaced before it.
+    """
+    if value is not None and datetime.fromisoformat(text(value)).year >= SENSIBLE_YEARS.stop:
+        return None
+    return time(value)
+
+
+def last_use(value: Any) -> datetime | None:
+    """None for never, which some write as the first moment of year 1 or of 1970."""
+    try:
+        return time(value)
+    except ValueError:
+        if _DATE.match(value) is None:  # no date at all: then nobody knows what it says
+            raise
+        return None
+
+
+def mask_of(secret: str, value: Any) -> str | None:
+    """A mask is written down and shown, so one that shows most of its secret is none."""
+    mask = optional_text(value)
+    most = len(secret) // 2 + 1
+    parts = (secret[at : at + most] for at in range(len(secret) - most + 1))
+    return None if mask and any(part in mask for part in parts) else mask

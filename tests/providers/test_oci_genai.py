@@ -5,6 +5,7 @@ docs/oci.md says which pitfall each of these guards.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +20,7 @@ from keyman.clock import new_id
 from keyman.core.model import Place, Secret, State, Verdict, Version
 from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
-from keyman.sandbox.faults import Fault
+from keyman.sandbox.faults import Effect, Fault
 from keyman.sandbox.oci_genai import COMPARTMENT
 from keyman.vendors.oci_iam import KNOWN_REGIONS, base_url, policy_statements
 from keyman.vendors.oci_identity import KINDS as AUTH_KINDS
@@ -46,6 +47,12 @@ def issued(oci: World, wish: Version, etag: str | None = None) -> Issued:
         with suppress(errors.SecretLost):
             return until_done(partial(provider.issue, attempt, etag))
     raise AssertionError("no secret after so many attempts")
+
+
+def _named(value: object) -> str:
+    if isinstance(value, Fault):
+        return f"{value.effect}-{value.status or value.body[:12]}{'-done' if value.done else ''}"
+    return getattr(value, "__name__", str(value))
 
 
 # Every cloud.
@@ -85,7 +92,7 @@ def test_a_first_key_is_made_once_in_every_cloud(seed: int) -> None:
 
 @pytest.mark.parametrize("state", ["REVOKED", "EXPIRED"])
 @pytest.mark.parametrize("numbered", ["names", "numbers"])
-@pytest.mark.parametrize("answer", [200, 400, 404, 409])
+@pytest.mark.parametrize("answer", [200, 400, 409])
 def test_a_slot_that_cannot_be_filled_again_is_told_apart(
     state: str, numbered: str, answer: int
 ) -> None:
@@ -104,6 +111,52 @@ def test_a_slot_that_cannot_be_filled_again_is_told_apart(
         with pytest.raises(errors.SlotRefused) as caught:
             oci.usual.issue(wish, None)
         assert state in caught.value.message
+
+
+def revoked_slot(oci: World) -> str:
+    """A key whose second slot is revoked, as `retire: revoke` leaves it."""
+    handle, _ = oci.made_by_hand()
+    oci.sandbox.console.set_state(handle, "key-two", "REVOKED")
+    return handle
+
+
+def test_a_conflict_of_that_moment_does_not_end_a_slot(oci: World) -> None:
+    handle = revoked_slot(oci)
+    oci.sandbox.faults.add(Fault("incorrect_state", "RenewApiKey", count=1))
+    new = oci.usual.issue(oci.wish("key-two", handle), None)
+    assert oci.holds(handle, "key-two", new.secret)
+
+
+def test_a_key_that_is_being_changed_ends_no_slot(oci: World) -> None:
+    handle = revoked_slot(oci)
+    key, wish = oci.sandbox.cloud.keys[handle], oci.wish("key-two", handle)
+    key.busy_as, key.busy_until = "UPDATING", datetime.now(UTC) + timedelta(hours=1)
+    with pytest.raises(errors.RetryLater):
+        oci.usual.issue(wish, None)
+    assert len(oci.sandbox.calls("RenewApiKey")) == 1
+    key.busy_until = None
+    assert oci.holds(handle, "key-two", oci.usual.issue(wish, None).secret)
+
+
+@pytest.mark.parametrize("numbered", ["names", "numbers"])
+def test_what_may_be_a_permission_ends_no_slot_and_names_both_causes(numbered: str) -> None:
+    with world(Behaviour(renew_revoked=404, error_codes=numbered)) as oci:
+        handle = revoked_slot(oci)
+        with pytest.raises(errors.Rejected) as caught:
+            oci.usual.issue(oci.wish("key-two", handle), None)
+    assert not isinstance(caught.value, errors.SlotRefused)
+    assert "manage generative-ai-apikey" in caught.value.hint
+    assert "keyman rotate genai-1_a --new-key" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", ["LimitExceeded", "MissingParameter"])
+def test_a_code_that_speaks_of_something_else_ends_no_slot(oci: World, code: str) -> None:
+    handle = revoked_slot(oci)
+    said = f'{{"code": "{code}", "message": "no"}}'
+    oci.sandbox.faults.add(Fault("status", "RenewApiKey", status=400, body=said))
+    with pytest.raises(errors.Rejected) as caught:
+        oci.usual.issue(oci.wish("key-two", handle), None)
+    assert not isinstance(caught.value, errors.SlotRefused)
 
 
 @pytest.mark.parametrize("numbered", ["names", "numbers"])
@@ -141,6 +194,92 @@ def test_an_inactive_slot_that_cannot_be_renewed_so_is_switched_on_first() -> No
         oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
         new = oci.usual.issue(oci.wish("key-two", handle), oci.seen(handle).etag)
         assert oci.holds(handle, "key-two", new.secret)
+
+
+REFUSALS = [
+    Fault("incorrect_state"),
+    Fault("throttle"),
+    *[Fault("status", status=status) for status in (400, 403, 404)],
+]
+
+
+@pytest.mark.parametrize("fault", [f for f in REFUSALS if f.status == 404], ids=_named)
+def test_a_refusal_that_is_not_about_its_state_switches_nothing_on(
+    oci: World, fault: Fault
+) -> None:
+    handle, _ = oci.made_by_hand()
+    oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+    oci.sandbox.faults.add(replace(fault, operation="RenewApiKey"))
+    before = oci.changes
+    with pytest.raises(errors.Rejected):
+        oci.usual.issue(oci.wish("key-two", handle), None)
+    assert oci.changes == [*before, "RenewApiKey"]
+
+
+def test_a_bad_request_may_be_about_its_state(oci: World) -> None:
+    """Which code OCI has for that is not documented."""
+    handle, _ = oci.made_by_hand()
+    oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+    oci.sandbox.faults.add(Fault("status", "RenewApiKey", status=400, nth=1))
+    issued = oci.usual.issue(oci.wish("key-two", handle), None)
+    assert oci.holds(handle, "key-two", issued.secret)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("fault", REFUSALS, ids=_named)
+def test_what_was_switched_on_in_vain_is_switched_off_again(fault: Fault, *, told: bool) -> None:
+    with world(Behaviour(renew_inactive=409, etag_on_change=told)) as oci:
+        handle, old = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        oci.sandbox.faults.add(replace(fault, operation="RenewApiKey", nth=2))
+        with pytest.raises((errors.Rejected, errors.RetryLater)) as caught:
+            oci.usual.issue(oci.wish("key-two", handle), oci.seen(handle).etag)
+        _is_fit_to_travel(caught.value)
+        assert oci.slot(handle, "key-two")["state"] == "INACTIVE"
+        assert oci.holds(handle, "key-two", old["key-two"])
+
+
+@pytest.mark.parametrize("effect", ["lost_before", "lost_after"])
+def test_what_may_have_been_filled_stays_switched_on(effect: Effect) -> None:
+    with world(Behaviour(renew_inactive=409)) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        oci.sandbox.faults.add(Fault(effect, "RenewApiKey", nth=2))
+        with pytest.raises(errors.Unknown):
+            oci.usual.issue(oci.wish("key-two", handle), None)
+        assert oci.slot(handle, "key-two")["state"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("effect", [None, "lost_before", "lost_after"])
+@pytest.mark.parametrize("replay", ["full", "without_secret", "409", "ignored"])
+def test_a_token_that_keeps_its_refusal_is_followed_by_another(
+    replay: str, effect: Effect | None
+) -> None:
+    kept = Behaviour(renew_inactive=409, retry_token_keeps_refusals=True, retry_token=replay)
+    with world(kept) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        wish = oci.wish("key-two", handle)
+        if effect:
+            oci.sandbox.faults.add(Fault(effect, "RenewApiKey", nth=2))
+            with pytest.raises(errors.Unknown):
+                oci.usual.issue(wish, None)
+        new = issued(oci, wish)
+        assert oci.holds(handle, "key-two", new.secret)
+        tokens = [call.retry_token or "" for call in oci.sandbox.calls("RenewApiKey")]
+        again = "again-" + wish.attempt
+        assert tokens[: 4 if effect else 2] == [wish.attempt, again] * (2 if effect else 1)
+        assert len(again) <= 64  # what OCI's other services say of it
+
+
+def test_a_leak_that_cannot_be_revoked_is_not_left_switched_on() -> None:
+    with world(Behaviour(revoke_inactive=409)) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        oci.sandbox.faults.add(Fault("throttle", "SetApiKeyState", nth=3))
+        with pytest.raises(errors.RetryLater):
+            oci.usual.revoke(Place(handle, "key-two"), None)
+        assert oci.slot(handle, "key-two")["state"] == "INACTIVE"
 
 
 def test_an_inactive_slot_that_cannot_be_revoked_so_is_revoked_all_the_same() -> None:
@@ -193,12 +332,6 @@ def _switch(oci: World, handle: str, verb: str, before: str) -> None:
     if oci.slot(handle, "key-two")["state"] != before:
         oci.sandbox.console.set_state(handle, "key-two", before)
     getattr(oci.usual, verb)(Place(handle, "key-two"), None)
-
-
-def _named(value: object) -> str:
-    if isinstance(value, Fault):
-        return f"{value.effect}-{value.status or value.body[:12]}{'-done' if value.done else ''}"
-    return getattr(value, "__name__", str(value))
 
 
 def _suffered(
@@ -523,16 +656,75 @@ def test_the_last_slot_of_a_key_is_switched_off_beside_another_key_that_works(oc
 
 @pytest.mark.parametrize("state", ["REVOKED", "EXPIRED"])
 def test_what_is_off_for_good_needs_no_call(oci: World, state: str) -> None:
+    handle = ended_slot(oci, state)
+    before = oci.changes
+    oci.usual.retire(Place(handle, "key-two"), None)
+    assert oci.changes == before
+
+
+def ended_slot(oci: World, state: str) -> str:
+    """A key whose second slot is in that state for good."""
     ends = datetime.now(UTC) + timedelta(hours=1)
     handle, _ = oci.sandbox.console.create("x", COMPARTMENT, expires=ends)
     if state == "REVOKED":
         oci.sandbox.console.set_state(handle, "key-two", "REVOKED")
     else:
         oci.sandbox.time_shift = timedelta(hours=2)
+    return handle
+
+
+@pytest.mark.parametrize("fault", [None, *(f for f in REFUSALS if f.status in (400, 404))])
+@pytest.mark.parametrize("state", ["REVOKED", "EXPIRED"])
+def test_a_refusal_to_revoke_what_is_gone_is_no_failure(state: str, fault: Fault | None) -> None:
+    with world(Behaviour(same_state=409)) as oci:
+        handle = ended_slot(oci, state)
+        if fault:
+            oci.sandbox.faults.add(replace(fault, operation="SetApiKeyState"))
+        oci.usual.revoke(Place(handle, "key-two"), None)
+
+
+def test_a_refusal_to_revoke_what_is_alive_is_a_failure(oci: World) -> None:
+    handle, _ = oci.made_by_hand()
+    oci.sandbox.faults.add(Fault("status", "SetApiKeyState", status=404))
+    with pytest.raises(errors.Rejected) as caught:
+        oci.usual.revoke(Place(handle, "key-two"), None)
+    _is_fit_to_travel(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("verb", "before"), [("revoke", "REVOKED"), ("retire", "INACTIVE"), ("activate", "ACTIVE")]
+)
+def test_a_picture_from_before_the_secret_was_made_keeps_nobody_from_switching_it(
+    verb: str, before: str
+) -> None:
+    """The one read that the verb may do meets a replica that lags."""
+    lagging = Behaviour(stale_reads=1, renew_state="INACTIVE" if verb == "activate" else "ACTIVE")
+    with world(lagging) as oci:
+        handle, _ = oci.made_by_hand()
+        if before != "ACTIVE":
+            oci.sandbox.console.set_state(handle, "key-two", before)
+        oci.usual.issue(oci.wish("key-two", handle), None)
+        etag = oci.sandbox.cloud.keys[handle].etag
+        getattr(oci.usual, verb)(Place(handle, "key-two"), etag)
+        assert oci.slot(handle, "key-two")["state"] == before
+
+
+def test_what_is_off_already_may_be_the_last_one(oci: World) -> None:
+    handle, _ = oci.made_by_hand(("only",))
+    oci.sandbox.console.set_state(handle, "only", "INACTIVE")
     before = oci.changes
-    oci.usual.retire(Place(handle, "key-two"), None)
-    oci.usual.revoke(Place(handle, "key-two"), None)
+    oci.usual.retire(Place(handle, "only"), None)
     assert oci.changes == before
+
+
+@pytest.mark.parametrize(("verb", "calls"), [("activate", 1), ("retire", 2), ("revoke", 1)])
+def test_a_switch_takes_few_calls(oci: World, verb: str, calls: int) -> None:
+    handle, _ = oci.made_by_hand()
+    if verb == "activate":
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+    before = len(oci.sandbox.calls())
+    getattr(oci.usual, verb)(Place(handle, "key-two"), None)
+    assert len(oci.sandbox.calls()) - before == calls
 
 
 def test_a_conflict_about_what_is_so_already_is_no_failure() -> None:
@@ -595,10 +787,11 @@ def test_a_reply_without_the_slot_or_with_a_broken_secret_is_no_success(oci: Wor
         '"keyMask": 7',
         '"keyMask": ["a"]',
         '"keyMask": {"a": 1}',
-        '"timeExpiry": "9999-12-31T23:59:59-05:00"',
         '"timeExpiry": "0001-01-01T00:00:00+05:00"',
         '"timeExpiry": 1',
-        '"timeLastUsed": "9999-12-31T23:59:59-05:00"',
+        '"timeExpiry": "9999"',
+        '"timeLastUsed": "yesterday"',
+        '"timeLastUsed": 0',
     ],
 )
 def test_a_field_that_makes_no_sense_stops_at_the_border(oci: World, broken: str) -> None:
@@ -611,6 +804,112 @@ def test_a_field_that_makes_no_sense_stops_at_the_border(oci: World, broken: str
     if "Used" not in broken:
         with pytest.raises(errors.Unknown):
             oci.usual.issue(oci.wish("key-two", handle), None)
+
+
+NEVER_USED = (
+    "1970-01-01T00:00:00Z",
+    "0001-01-01T00:00:00Z",
+    "0000-00-00T00:00:00Z",
+    "9999-12-31T23:59:59-05:00",
+)
+NEVER_ENDS = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999-05:00")
+
+
+@pytest.mark.parametrize(
+    "never",
+    [f'"timeLastUsed": "{at}"' for at in NEVER_USED]
+    + [f'"timeExpiry": "{at}"' for at in NEVER_ENDS],
+)
+def test_a_time_that_stands_for_never_is_none(oci: World, never: str) -> None:
+    """The slot is filled until when it was wished for, whatever OCI makes of it."""
+    handle, _ = oci.made_by_hand()
+    slot = f'{{"keyName": "key-two", "state": "ACTIVE", "key": "{CANARY}", {never}}}'
+    body = f'{{"id": "{handle}", "lifecycleState": "ACTIVE", "keys": [{slot}]}}'
+    oci.sandbox.faults.add(Fault("garbage", "*", body=body))
+    (seen,) = oci.seen(handle).slots
+    assert (seen.expires_at, seen.last_used_at) == (None, None)
+    wish = oci.wish("key-two", handle)
+    assert wish.expires_at
+    assert oci.usual.issue(wish, None).expires_at == wish.expires_at.replace(microsecond=0)
+
+
+LONG = f"{CANARY}-{'abcdefghij' * 4}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        (LONG, None),
+        (f"{LONG} (active)", None),
+        (LONG[:30], None),
+        (f"{LONG[:30]}********", None),
+        (f"{LONG[:4]}****{LONG[-4:]}", f"{LONG[:4]}****{LONG[-4:]}"),
+        (LONG[-20:], LONG[-20:]),
+    ],
+)
+@pytest.mark.parametrize("verb", ["create", "issue"])
+def test_a_mask_that_shows_the_secret_is_none(
+    oci: World, verb: str, shown: str, kept: str | None
+) -> None:
+    handle, _ = oci.made_by_hand()
+    slot = f'{{"keyName": "key-two", "state": "ACTIVE", "key": "{LONG}", "keyMask": "{shown}"}}'
+    body = f'{{"id": "{handle}", "lifecycleState": "ACTIVE", "keys": [{slot}]}}'
+    oci.sandbox.faults.add(Fault("garbage", CHANGES[verb][0], body=body))
+    if verb == "issue":
+        new = oci.usual.issue(oci.wish("key-two", handle), None)
+    else:
+        made = oci.usual.create(oci.wish("key-two"), oci.standby_ends).issued
+        assert made
+        new = made
+    assert (new.secret, new.mask) == (Secret(LONG), kept)
+
+
+THEIRS = "ocid1.generativeaiapikey.oc1.us-chicago-1.amaaaaaatheirs"
+ODD: dict[str, Any] = {"id": THEIRS, "lifecycleState": "ACTIVE", "keys": None, "freeformTags": None}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        ODD,
+        {**ODD, "freeformTags": {"team": "chat"}},
+        {**ODD, "freeformTags": {"keyman": "there/genai-1_a", "keyman-op": "x"}},
+        {**ODD, "keys": [{"keyName": None}]},
+        {**ODD, "timeCreated": "yesterday"},
+        {"id": THEIRS},
+        {**ODD, "freeformTags": {"keyman": "here/genai-1_a"}, "lifecycleState": "DELETED"},
+    ],
+)
+def test_a_strange_key_of_somebody_else_keeps_nobody_from_making_one(
+    oci: World, item: dict[str, Any]
+) -> None:
+    """Nor does one of ours that is over."""
+    oci.sandbox.faults.add(Fault("garbage", "ListApiKeys", body=json.dumps({"items": [item]})))
+    assert oci.usual.create(oci.wish(), oci.standby_ends).issued
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {**ODD, "freeformTags": {"keyman": "here/genai-1_a"}},
+        {**ODD, "freeformTags": {"keyman-op": "x"}},
+        {**ODD, "freeformTags": "keyman"},
+        {**ODD, "id": None},
+        {**ODD, "id": "MANAGED"},
+        None,
+        7,
+    ],
+)
+def test_a_strange_key_that_may_be_ours_is_no_reason_to_make_another(
+    oci: World, item: dict[str, Any]
+) -> None:
+    handle, _ = oci.made_by_hand()
+    oci.seen(handle)
+    body = json.dumps({"items": [item]}).replace("MANAGED", handle)
+    oci.sandbox.faults.add(Fault("garbage", "ListApiKeys", body=body))
+    with pytest.raises(errors.RetryLater):
+        oci.usual.create(oci.wish(), oci.standby_ends)
+    assert oci.changes == ["CreateApiKey"]  # the one by hand
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,18 @@ def test_a_lost_create_is_found_again_by_its_token(world: World) -> None:
     assert len(world.sandbox.truth()["keys"]) == 1
 
 
+def test_a_refusal_can_be_remembered_too(world_of: Callable[..., World]) -> None:
+    world = world_of(renew_inactive=409, retry_token_keeps_refusals=True)
+    made = world.create()
+    world.sandbox.console.set_state(made.id, "key-two", "INACTIVE")
+    for _ in range(2):
+        with pytest.raises(oci.exceptions.ServiceError):
+            renew(world, made)
+        world.sandbox.console.set_state(made.id, "key-two", "ACTIVE")
+    renewed = world.renew(made, "key-two", WHEN, opc_retry_token="another")
+    assert slot_of(renewed, "key-two").key
+
+
 def test_a_refused_request_is_not_remembered(world: World) -> None:
     made = world.create()
     world.break_next("incorrect_state", "RenewApiKey")
