@@ -53,7 +53,7 @@ def _examined(reader: Reader) -> Iterator[Finding]:
             return
     for name, one in settings.credentials.items():
         yield from checkup.of_credential(one, reader.managed(name), reader.load(name), now)
-    yield from checkup.of_the_left(reader.journal.names(), settings)
+    yield from checkup.of_the_left(reader.journal.providers(), settings)
 
 
 def _of_store(stores: Mapping[str, Store], said: StoreSettings) -> Generator[Finding, None, bool]:

@@ -62,9 +62,10 @@ class Farewell:
         kept = [store for store in self._stores if self._try(store, name, _holds, left)]
         if name not in self._journal.names() and not kept:
             self._refuse_unknown(name, left)
+        reached = self._reached(name) if revoke else None
         now = self._rotator.clock.now
         self._journal.note(Event(now(), name, "ordered forget", by, detail="revoke" * revoke))
-        gone = self._revoke(name) if revoke else []
+        gone = self._revoke(*reached) if reached else []
         for store in kept:
             self._try(store, name, _empty, left)
         slots = ", ".join(str(one["slot"]) for one in gone)
@@ -105,9 +106,8 @@ class Farewell:
             hint=f"known and not configured any more: {', '.join(known) or 'none'}",
         )
 
-    def _revoke(self, name: str) -> list[Json]:
+    def _revoke(self, spec: Spec, provider: Provider) -> list[Json]:
         """Destroy what is ours at the provider, and look that it is."""
-        spec, provider = self._reached(name)
         now = self._rotator.clock.now()
         credential, _ = self._journal.load(spec)
         handles = tuple(dict.fromkeys(v.handle for v in credential.versions if v.handle))
@@ -120,7 +120,7 @@ class Farewell:
         after = provider.observe(handles, now)
         if after is None or not all(_destroyed(after, place) for place in ours):
             raise errors.RetryLater(
-                f"{name}: the provider does not show every secret as revoked yet",
+                f"{spec.name}: the provider does not show every secret as revoked yet",
                 hint="nothing was forgotten: ask again",
             )
         return [_line(credential, place) for place in ours]

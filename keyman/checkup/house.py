@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from keyman import errors
 from keyman.checkup.finding import Finding
@@ -61,15 +61,19 @@ def of_credentials(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def of_the_left(recorded: Iterable[str], settings: Settings) -> Iterator[Finding]:
-    """Credentials that keyman still keeps secrets of, and no longer looks after."""
-    for name in recorded:
+def of_the_left(recorded: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    """Credentials that keyman still keeps secrets of, and no longer looks after, each with the kind
+    of its provider.
+    """
+    for name, kind in sorted(recorded.items()):
         if name not in settings.credentials:
+            revocable = kind in ("oci-genai", "openai")
+            how = ", with --revoke if nothing uses it any more" if revocable else ""
             yield Finding(
                 "info",
                 "left",
                 "it left the configuration: nobody rotates it, its secrets are still stored",
-                f"keyman forget {name}, with --revoke if nothing uses it any more",
+                f"keyman forget {name}{how}",
                 name,
             )
 

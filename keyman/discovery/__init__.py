@@ -119,7 +119,7 @@ class _Asking:
                 earlier |= ever
         for one in self.settings.credentials.values():
             key_id = one.spec("").key_id
-            if key_id:
+            if key_id and key_id not in earlier:
                 waiting[key_id] = one.name
         installation = journal.installation if journal else ""
         return Known(installation, frozenset(managed), earlier, left, waiting)

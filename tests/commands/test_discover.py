@@ -138,8 +138,9 @@ def test_another_installation_and_this_one_before(place: Home, sky: Cloud) -> No
 
 
 def test_a_key_that_was_replaced(place: Home) -> None:
+    """Though the configuration may still name it."""
     place.configure(overlap="1s")
-    place.start()
+    place.configure(overlap="1s", api_key_id=place.start())
     assert place.keyman("rotate", "genai", "--new-key").status == 0
     with place.daemon():
         until(lambda: origins(place) == {"keyman_genai": "earlier"}, lambda: found(place))

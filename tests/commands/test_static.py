@@ -151,6 +151,9 @@ def test_keyman_can_forget_it_and_not_revoke_it(place: Home, sandbox: OpenAISand
     refused = place.keyman("forget", "partner", "--revoke", "--json")
     assert (refused.status, refused.json["error"]["code"]) == (2, "usage")
     assert "revoked where it was made" in refused.json["error"]["hint"]
+    assert "ordered forget" not in place.keyman("history", "partner").out
+    [left] = [x for x in place.keyman("check", "--json").json["findings"] if x["code"] == "left"]
+    assert left["hint"] == "keyman forget partner"
     with place.open() as app:
         assert app.store.list("partner") == [("partner", 1)]
     assert place.keyman("forget", "partner").status == 0
