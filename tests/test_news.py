@@ -404,7 +404,10 @@ TABLE: list[tuple[str, Record, Record, list[tuple[str, int | None, str]]]] = [
         "three versions in a row came to nothing: the last says why",
         Record(well(CURRENT, *THRICE[:2]), QUIET),
         Record(well(CURRENT, *THRICE), QUIET),
-        [("given-up", 2, "not accepted"), ("failing", 1, "not accepted")],
+        [
+            ("given-up", 2, "not accepted"),
+            ("failing", 1, "new versions came to nothing, the last because not accepted"),
+        ],
     ),
     (
         "it goes well again",

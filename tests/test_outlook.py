@@ -141,8 +141,12 @@ def test_what_is_wrong_now_is_said_with_what_helps() -> None:
     assert warned(FAILING) == [Trouble(NOW, "now: no", "wait")]
 
 
-def test_what_failed_without_a_word_is_not_said() -> None:
-    assert warned(credential(CURRENT, *GIVEN_UP)) == []
+def test_what_rests_after_three_failures_is_said() -> None:
+    [said] = warned(credential(CURRENT, *GIVEN_UP))
+    assert (said.at, said.what) == (
+        NOW,
+        "now: new versions came to nothing, the last because refused",
+    )
 
 
 def test_what_is_down_is_a_gap_and_nothing_more() -> None:

@@ -209,8 +209,14 @@ TABLE: list[tuple[str, Credential, Observed | None, Step | type[Step]]] = [
         Wait(at(15), "the key is managed by installation elsewhere"),
     ),
     (
-        "a previous secret that it wrote over is not handed out either",
+        "a previous secret that it may have written over is asked about",
         credential(lost := replace(OLD, replaced_at=at(-60)), NEWER),
+        seen(looks(OLD, mask="theirs"), looks(NEWER), owner="elsewhere"),
+        Examine(lost),
+    ),
+    (
+        "and not handed out either, once it was refused",
+        credential(lost := replace(OLD, replaced_at=at(-60), examined_at=NOW, dead_at=NOW), NEWER),
         seen(looks(OLD, mask="theirs"), looks(NEWER), owner="elsewhere"),
         Accept(lost, Stage.REVOKED, "its slot holds another secret"),
     ),
