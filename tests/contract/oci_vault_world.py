@@ -114,7 +114,7 @@ def opened_in(folder: Path) -> Iterator[World]:
     sandbox = Watched(seed=1)
     sandbox.verifier.register_user(TENANCY, USER, signing_profile().public_key)
     with sandbox.serve():
-        given = {"installation": new_id(), "home": folder, "timeout": timedelta(seconds=2)}
+        given = {"installation": new_id(), "home": folder, "timeout": timedelta(seconds=6)}
         made = World(sandbox, given | options_of(sandbox))
         yield made
         for opened in made.opened:
