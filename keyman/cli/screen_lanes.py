@@ -76,7 +76,7 @@ def _of_slot(one: Json, slot: Json) -> Lane:
 
 def _is_here(step: Json, slot: Json) -> bool:
     """Another key, left behind by `--new-key`, has slots of the same names."""
-    return bool(step["step"] != "retire" or step["version"] == slot["version"])
+    return step["version"] in (None, slot["version"])
 
 
 def _of_version(one: Json, version: Json) -> Lane:

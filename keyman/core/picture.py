@@ -163,10 +163,10 @@ class Picture:
     def left_open(self, v: Version) -> str | None:
         """What the picture doesn't say of a version whose key it shows: a reason to ask, no more.
 
-        Its slot may be left out once it is gone, and what is left of a key keep its slots' words.
+        A slot may be left out once it is gone; a key that goes may still call its slots active.
         """
         key = self.o.key(v.handle) if self.o and self.spec.slots else None
-        if key is None or self.o is None or self.o.hides(v.handle):
+        if key is None or self.hidden(v):
             return None
         if key.state != State.ACTIVE:
             return f"its key is {key.state}"
