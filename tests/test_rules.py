@@ -25,6 +25,7 @@ from keyman.core.model import (
 )
 from keyman.core.policy import WISH_LIVES
 from keyman.core.rotation import next_step
+from keyman.core.situation import NEITHER_ACCEPTED
 from keyman.core.steps import (
     Abandon,
     Accept,
@@ -102,6 +103,26 @@ EXPIRED = "the current secret expired"
 NOT_STORED = "the current secret is not in the store any more"
 
 LATER = version(2, Stage.CURRENT, "one", promoted_at=at(-60))
+
+STAYS = version(1, Stage.PREVIOUS, replaced_at=at(-60))
+REFUSED = "the provider refuses the current secret"
+DIED = at(-18)
+SHUT = version(
+    2, Stage.CURRENT, "two", promoted_at=at(-60), dead_at=DIED, examined_at=at(0), refusals=1
+)
+TOGETHER = version(
+    3,
+    Stage.REVOKED,
+    given_up=NEITHER_ACCEPTED,
+    carries=1,
+    attempt=STAYS.attempt,
+    mask=STAYS.mask,
+    stored=False,
+    requested_at=at(-3),
+    promoted_at=None,
+)
+BOTH_GOOD = seen(looks(STAYS), looks(SHUT))
+WORN = replace(FILLED, refusals=1, probe_from=at(-2), probed_at=at(-0.5))
 
 TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     # Reports and probes.
@@ -555,6 +576,78 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         credential(back, odd, orders=(order(OrderKind.ROTATE),)),
         seen(looks(odd, "EXPIRED"), looks(back)),
         Request("one", "key", EXPIRY, None, "ordered"),
+    ),
+    # A door that refuses everybody.
+    (
+        "refused together though both are shown as good, neither is overwritten for a while",
+        credential(STAYS, SHUT, TOGETHER),
+        BOTH_GOOD,
+        Wait(at(1.875), "the provider shows as good what it refuses"),
+    ),
+    (
+        "what lookups handed out is asked about again and again meanwhile",
+        credential(STAYS, unasked := replace(SHUT, examined_at=at(-2)), TOGETHER),
+        seen(looks(STAYS), looks(SHUT), minutes=-2),
+        Examine(unasked),
+    ),
+    (
+        "the while over, a slot is filled",
+        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-15))),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "so it is at once if the current secret was not refused beside it",
+        credential(STAYS, SHUT, replace(TOGETHER, given_up="did not accept it")),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if a person wants a new one",
+        credential(STAYS, SHUT, TOGETHER, orders=(order(OrderKind.ROTATE),)),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if what lookups handed out leaked as well",
+        credential(STAYS, replace(SHUT, compromised_at=at(-1)), TOGETHER),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if the one before is in its overlap no more",
+        credential(over := replace(STAYS, replaced_at=at(-2 * DAY)), SHUT, TOGETHER),
+        seen(looks(over), looks(SHUT)),
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if the current secret is shown as dead",
+        credential(STAYS, SHUT, TOGETHER),
+        seen(looks(STAYS), looks(SHUT, "REVOKED")),
+        asked(REFUSED, "one"),
+    ),
+    (
+        "once the current secret is back the one before counts as good again",
+        credential(
+            STAYS,
+            replace(SHUT, dead_at=None, refusals=0),
+            TOGETHER,
+            orders=(order(OrderKind.ROTATE),),
+        ),
+        BOTH_GOOD,
+        Wait(at(15), "nothing due"),
+    ),
+    (
+        "and is tried again should that be refused once more",
+        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-20))),
+        BOTH_GOOD,
+        Request("one", "key", STAYS.expires_at, 1, REFUSED),
+    ),
+    (
+        "what is given up beside a current secret that is refused though shown says so",
+        credential(SHUT, tired := replace(WORN, slot="one")),
+        seen(looks(SHUT), looks(tired)),
+        Abandon(tired, NEITHER_ACCEPTED),
     ),
     # Which rule comes first.
     (

@@ -137,6 +137,18 @@ class Picture:
         known = v.mask_before is not None or v.expires_before is not None
         return known and looks(self.seen(v), v.mask_before, v.expires_before)
 
+    def shown_good(self, v: Version) -> bool:
+        """Does its slot hold it, switched on?"""
+        seen = self.seen(v)
+        on = seen is not None and seen.state == State.ACTIVE and self.shows(v)
+        return on and not v.expired(self.now)
+
+    @property
+    def refused_though_shown(self) -> bool:
+        """Do only probes say that the secret is dead which lookups handed out?"""
+        v = self.current
+        return bool(v and v.dead_at and self.spec.slots and self.shown_good(v))
+
     def just_activated(self, v: Version) -> bool:
         if v.activated_at is None:
             return False

@@ -16,7 +16,7 @@ from datetime import datetime
 from keyman.core.model import Credential, Observed, OrderKind, Place, Stage, State, Version
 from keyman.core.picture import GONE, NO_TIME
 from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, WISH_LIVES, RetireBy
-from keyman.core.situation import Situation
+from keyman.core.situation import NEITHER_ACCEPTED, Situation
 from keyman.core.steps import (
     Abandon,
     Accept,
@@ -281,7 +281,8 @@ def _prove(s: Situation, v: Version) -> Step:
         return _owned(s, v.place, Wait(quiet_from, late))
     refused = v.refusals and not v.successes
     if refused and v.probe_from and s.now - v.probe_from >= verify.within:
-        return Abandon(v, "the provider did not accept it in time")
+        both = s.refused_though_shown
+        return Abandon(v, NEITHER_ACCEPTED if both else "the provider did not accept it in time")
     proven = v.verified_at is not None and NO_TIME <= s.now - v.verified_at <= verify.within
     if proven or verify.successes == 0:
         return Promote(v)
@@ -334,7 +335,11 @@ def replace_what_is_lost(s: Situation) -> Step | None:
     if why is None or s.c.open_version:
         return None
     spare = s.spare()
-    return _take_over(spare, why) if spare else _fill(s, why)
+    if spare:
+        return _take_over(spare, why)
+    if s.believed_again_at:
+        return Wait(s.wake_at(), "the provider shows as good what it refuses")
+    return _fill(s, why)
 
 
 def _take_over(spare: Version, why: str) -> Step:

@@ -16,6 +16,7 @@ from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 LOOKS_AHEAD = timedelta(hours=1)
 ASKED_AGAIN_AFTER = timedelta(seconds=5)  # long enough to meet another of the provider's nodes
 FAILURES_BEFORE_REVOKING_ANYWAY = 3
+NEITHER_ACCEPTED = "the provider accepted neither it nor the current secret in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,35 @@ class Situation(Picture):
 
     def _tried(self, v: Version) -> bool:
         """Taking it over came to nothing: the provider did not accept it."""
-        return any(w.carries == v.number and w.given_up for w in self.versions)
+        return any(self._tells_against(w) for w in self.versions if w.carries == v.number)
+
+    def _tells_against(self, w: Version) -> bool:
+        """Refused together with the current secret, it is as good as that once that is back."""
+        if w.given_up != NEITHER_ACCEPTED:
+            return w.given_up is not None
+        dead_at = self.current.dead_at if self.current else None
+        return dead_at is not None and w.requested_at >= dead_at
+
+    @property
+    def believed_again_at(self) -> datetime | None:
+        """Until when two refusals may be the door's fault; None if that isn't to be thought.
+
+        Inference refuses the current secret and the one before it, and the control plane shows both
+        as good: whichever is overwritten may be the one that works again in a moment. What a person
+        ordered doesn't wait for that.
+        """
+        v, often = self.current, self.c.policy.observe_every
+        ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
+        if v is None or v.compromised or ordered or not self.refused_though_shown:
+            return None
+        valued = [p.number for p in self.c.all_at(Stage.PREVIOUS) if self._may_be_in_use(p)]
+        together = (w for w in self.versions if w.given_up == NEITHER_ACCEPTED)
+        tried = [w.requested_at for w in together if w.carries in valued]
+        until = tried[-1] + often if tried else self.now
+        return until if NO_TIME < until - self.now <= often else None
+
+    def _may_be_in_use(self, v: Version) -> bool:
+        return self.now < self.overlap_ends(v) and self.shown_good(v) and not v.compromised
 
     def rest_after_giving_up(self) -> datetime | None:
         """Three versions in a row that came to nothing: from then on only now and then."""
@@ -318,7 +347,7 @@ class Situation(Picture):
         second = self._second_opinion_at(v)
         if second is not None:
             return self.now >= second
-        if self.spec.by_hand:
+        if self.spec.by_hand or self.believed_again_at:
             return not NO_TIME <= self.now - self._known_good_at(v) < self._unseen_for(v)
         early = self.early_sign(v) is not None and v.dead_at is None
         return early and not (v.examined_at and self.o and v.examined_at >= self.o.at)
@@ -362,7 +391,8 @@ class Situation(Picture):
             return None
         if v.reported_at is not None:
             return self.report_examined_at(v)
-        unseen = self._known_good_at(v) + self._unseen_for(v) if self.spec.by_hand else None
+        asked = self.spec.by_hand or self.believed_again_at
+        unseen = self._known_good_at(v) + self._unseen_for(v) if asked else None
         return self._second_opinion_at(v) or unseen
 
     @property
@@ -470,4 +500,5 @@ class Situation(Picture):
         rest, others = self.rest_after_giving_up(), self.used_by_strangers
         times += [rest] if rest else []
         times += [others.quiet_at] if others else []
+        times += [self.believed_again_at] if self.believed_again_at else []
         return min((t for t in times if t > self.now), default=None)

@@ -192,6 +192,13 @@ BUGS = (
         since=60,
     ),
     Bug(
+        "two refusals at once are believed, and a slot is filled",
+        "I5",
+        ((ROTATION, "    if s.believed_again_at:\n", "    if False:\n"),),
+        begin="turn#8:report",
+        since=38,
+    ),
+    Bug(
         "late calls are ignored",
         "I1/I2",
         ((SITUATION, UNFENCED, "        if True:\n"),),

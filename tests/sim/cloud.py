@@ -29,6 +29,7 @@ from tests.sim.setups import Kind, Replay, Setup
 T = TypeVar("T")
 TOKENS_LIVE = timedelta(hours=24)
 OUTAGE = timedelta(minutes=40)
+SHUT = timedelta(minutes=5)
 STALE_FOR = timedelta(seconds=50)  # no picture is older than that, for lack of consistency alone
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TINY = timedelta(milliseconds=100)  # what a call takes
@@ -110,6 +111,7 @@ class Cloud:
     landing: bool = False  #: what happens now was sent long ago
     made: int = 0
     down_until: datetime = LONG_AGO
+    shut_until: datetime = LONG_AGO  #: inference refuses everybody, whatever they come with
     changed_at: datetime = LONG_AGO
     before: tuple[KeySeen, ...] = ()  # the picture before the last change
     stale_left: int = 0
@@ -170,7 +172,9 @@ class Cloud:
 
     def verify(self, secret: Secret) -> Verdict:
         self.world.pass_time(TINY)
-        trouble = self.world.trouble("verify", ("cut", "silent", "forbidden"))
+        trouble = self.world.trouble("verify", ("cut", "silent", "forbidden", "shut"))
+        if trouble == "shut":
+            self.shut_until = self.world.true + SHUT
         if trouble == "cut":
             raise PowerCut
         if self.world.true < self.down_until:
@@ -190,6 +194,8 @@ class Cloud:
     def accepts(self, secret: str) -> bool:
         """Does the data plane accept it at this moment?"""
         door, now = self.doors.get(secret), self.world.true
+        if now < self.shut_until:
+            return False
         if door is None or now < door.opens or (door.shuts is not None and now >= door.shuts):
             return False
         slot = self.home_of(secret)
