@@ -60,6 +60,7 @@ from keyman.vendors.oci_probe import Probe, Seen
 
 T = TypeVar("T")
 PAGES = 1000
+USED_MEANWHILE = 5  # times that a key may be used between a look and a change
 # A refusal with one of these may be about the state that something is in, so it is looked into.
 UNCLEAR = frozenset({400, 404, 409})
 SETTLED = frozenset({"ACTIVE", "INACTIVE"})  # life cycles of a key that is not being changed
@@ -109,7 +110,7 @@ class OciGenai:
     ) -> None:
         self._spec, self._options = spec, options
         self._probe = Probe(options.base_url, options.verify.model, network, clock)
-        self._observed: tuple[str, ...] = ()
+        self._observed: dict[str, Picture] = {}  # by the key's id, as it was looked at last
         identity = Identity(
             options.auth, options.region, network, federation_endpoint=federation_endpoint
         )
@@ -132,18 +133,21 @@ class OciGenai:
         One that is not found is never taken for deleted: OCI answers the same when the permission
         is missing.
         """
-        keys = tuple(self._see(handle, optional) for handle in handles)
-        self._observed = tuple(key.handle for key in keys if key.state != NOT_SHOWN)
-        return Observed(now, keys)
+        seen = {handle: self._see(handle, optional) for handle in handles}
+        self._observed = {handle: picture for handle, picture in seen.items() if picture}
+        hidden = {handle: KeySeen(handle, NOT_SHOWN, ()) for handle in handles}
+        keys = hidden | {handle: picture.key for handle, picture in self._observed.items()}
+        return Observed(now, tuple(keys.values()))
 
-    def _see(self, handle: str, optional: tuple[str, ...]) -> KeySeen:
+    def _see(self, handle: str, optional: tuple[str, ...]) -> Picture | None:
+        """None if it may be missing, and is."""
         try:
-            return self._look(handle).key
+            return self._look(handle)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
             if handle in optional:
-                return KeySeen(handle, NOT_SHOWN, ())
+                return None
             refusal.hint += f"; if it was deleted: `keyman rotate {self._spec.name} --new-key`"
             raise
 
@@ -182,12 +186,16 @@ class OciGenai:
         before = self._look(key.handle)
         tags = {**before.tags, OWNER_TAG: f"{owner}:{epoch}"}
         body = UpdateApiKeyDetails(freeform_tags=tags, defined_tags=before.defined_tags)
-        self._service.call(
-            f"tag {key.handle} as ours",
-            lambda client: client.update_api_key(key.handle, body, **_if(before.key.etag)),
-            lambda data, _: about(data, key.handle),
-            changes=True,
-        )
+
+        def tag(etag: str | None) -> dict[str, Any]:
+            return self._service.call(
+                f"tag {key.handle} as ours",
+                lambda client: client.update_api_key(key.handle, body, **_if(etag)),
+                lambda data, _: about(data, key.handle),
+                changes=True,
+            )
+
+        self._unless_changed(before, before.key.etag, tag)
         return self._refuses(before)
 
     def create(self, wish: Version, standby_expires_at: datetime) -> Created:
@@ -201,8 +209,12 @@ class OciGenai:
         the secret no more.
         """
         place = _slot_of(wish)
-        try:
+
+        def renew(etag: str | None) -> Issued:
             return self._renew(wish, place, etag, token=wish.attempt)
+
+        try:
+            return self._unless_changed(self._observed.get(place.handle), etag, renew)
         except (Refused, Collided) as refusal:
             if refusal.status not in UNCLEAR:
                 raise
@@ -260,6 +272,26 @@ class OciGenai:
             lambda data, headers: picture(about(data, handle), headers.get("etag")),
             changes=False,
         )
+
+    def _unless_changed(
+        self, before: Picture | None, etag: str | None, change: Callable[[str | None], T]
+    ) -> T:
+        """Change the key if it is as it was seen, however often it was used since.
+
+        Oracle does not say what moves an etag. Where each use of a secret does, a key in service
+        would never be as it was.
+        """
+        for _ in range(USED_MEANWHILE):
+            try:
+                return change(etag)
+            except Collided as refusal:
+                if refusal.status != 412 or before is None or before.key.etag != etag:
+                    raise
+                after = self._look(before.key.handle)
+                if after.key.etag == etag or after.apart_from_use != before.apart_from_use:
+                    raise
+                before, etag = after, after.key.etag
+        return change(etag)
 
     def _pages(self, within: str | None = None) -> Iterator[Listed]:
         page: str | None = None
@@ -420,7 +452,8 @@ class OciGenai:
         Not before: a lagging picture would show what the slot was before its secret was made.
         """
         try:
-            self._put(place, state, etag)
+            before = self._observed.get(place.handle)
+            self._unless_changed(before, etag, lambda seen: self._put(place, state, seen))
             return
         except (Refused, Collided) as refusal:
             if refusal.status not in UNCLEAR:

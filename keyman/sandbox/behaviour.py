@@ -64,6 +64,7 @@ class Behaviour(Questions):
     etag_on_change: bool = yes_or_no()
     etag_changed_by_tags: bool = yes_or_no()
     etag_changed_by_actions: bool = yes_or_no()
+    etag_moved_by_use: bool = no_or_yes()
     if_match_on_actions: bool = yes_or_no()
 
     # What answers look like

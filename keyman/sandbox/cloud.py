@@ -230,5 +230,11 @@ class Cloud:
         until = self.now() + timedelta(seconds=self.behaviour.stale_for)
         key.stale = Stale(before, self.behaviour.stale_reads, until)
 
+    def etag_of(self, key: ApiKey) -> str:
+        """As it is told and compared."""
+        if not self.behaviour.etag_moved_by_use:
+            return key.etag
+        return f"{key.etag}-{sum(len(slot.secret.uses) for slot in key.slots)}"
+
     def _etag(self) -> str:
         return f"{self.dice.getrandbits(128):032x}"

@@ -127,7 +127,7 @@ class ControlPlane:
 
     def _get(self, asked: Asked) -> Reply:
         key = self._cloud.read(asked.tenancy, asked.key_id)
-        etag = {"etag": key.etag} if self._cloud.behaviour.etag_on_get else {}
+        etag = {"etag": self._cloud.etag_of(key)} if self._cloud.behaviour.etag_on_get else {}
         return json_reply(200, wire.render_key(self._cloud, key), etag)
 
     def _update(self, asked: Asked) -> Reply:
@@ -170,7 +170,7 @@ class ControlPlane:
         wanted = asked.request.headers.get("if-match")
         rules = self._cloud.behaviour
         enforced = rules.if_match_on_actions or asked.operation not in _ACTIONS
-        if enforced and wanted is not None and wanted not in {"*", key.etag}:
+        if enforced and wanted is not None and wanted not in {"*", self._cloud.etag_of(key)}:
             raise RefusedError(412, "NoEtagMatch", "The resource has changed meanwhile.")
         return key
 
@@ -181,7 +181,7 @@ class ControlPlane:
         return json_reply(200, shown, self._etag_after_change(key))
 
     def _etag_after_change(self, key: ApiKey) -> dict[str, str]:
-        return {"etag": key.etag} if self._cloud.behaviour.etag_on_change else {}
+        return {"etag": self._cloud.etag_of(key)} if self._cloud.behaviour.etag_on_change else {}
 
     def _throttle(self) -> None:
         allowed = self._cloud.behaviour.calls_per_minute

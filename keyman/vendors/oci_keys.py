@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +55,12 @@ class Picture:
     tags: dict[str, str]
     defined_tags: dict[str, Any] | None
     compartment: str | None = None
+
+    @property
+    def apart_from_use(self) -> Picture:
+        """The same without what changes whenever a secret of it is used."""
+        slots = tuple(replace(slot, last_used_at=None) for slot in self.key.slots)
+        return replace(self, key=replace(self.key, slots=slots, etag=None))
 
     @property
     def active(self) -> list[str]:

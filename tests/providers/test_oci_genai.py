@@ -18,9 +18,11 @@ import pytest
 from keyman import errors
 from keyman.clock import new_id
 from keyman.core.model import Place, Secret, State, Verdict, Version
+from keyman.providers.oci_genai import USED_MEANWHILE
 from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.faults import Effect, Fault
+from keyman.sandbox.keys import ApiKey
 from keyman.sandbox.oci_genai import COMPARTMENT
 from keyman.vendors.oci_iam import KNOWN_REGIONS, base_url, policy_statements
 from keyman.vendors.oci_identity import KINDS as AUTH_KINDS
@@ -429,6 +431,71 @@ def test_what_changed_meanwhile_is_looked_at_again(oci: World, verb: str) -> Non
         getattr(oci.usual, verb)(wished if verb == "issue" else wished.place, seen.etag)
     assert oci.holds(handle, "key-two", old["key-two"])
     assert oci.slot(handle, "key-two")["state"] == before
+
+
+def use(oci: World, handle: str) -> None:
+    """A call of somebody's with the first slot's secret."""
+    oci.sandbox.cloud.keys[handle].slots[0].secret.uses.append(datetime.now(UTC))
+
+
+def use_before_changes(oci: World, handle: str, times: int, patch: pytest.MonkeyPatch) -> None:
+    find, left = oci.sandbox.cloud.find, iter(range(times))
+
+    def found(tenancy: str, key_id: str) -> ApiKey:
+        if next(left, None) is not None:
+            use(oci, handle)
+        return find(tenancy, key_id)
+
+    patch.setattr(oci.sandbox.cloud, "find", found)
+
+
+BY_USE = Behaviour(etag_moved_by_use=True)
+
+
+@pytest.mark.parametrize("verb", ["issue", "activate", "retire", "revoke"])
+def test_a_key_that_was_only_used_meanwhile_is_as_it_was(verb: str) -> None:
+    with world(BY_USE) as oci:
+        handle, _ = oci.made_by_hand()
+        wished: Any = oci.wish("key-two", handle)
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use(oci, handle)
+        getattr(oci.usual, verb)(wished if verb == "issue" else wished.place, seen.etag)
+        refused = [call for call in oci.sandbox.calls() if call.status == 412]
+        assert len(refused) == 1
+
+
+def test_so_it_is_for_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(BY_USE) as oci:
+        handle, _ = oci.made_by_hand()
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use_before_changes(oci, handle, 3, monkeypatch)
+        assert oci.usual.claim(seen, "here", 1)
+        assert oci.seen(handle).owner == "here"
+        assert len(oci.sandbox.calls("UpdateApiKey")) == 4
+
+
+def test_one_that_was_used_and_changed_is_not() -> None:
+    with world(BY_USE) as oci:
+        handle, old = oci.made_by_hand()
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use(oci, handle)
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        with pytest.raises(errors.RetryLater):
+            oci.usual.issue(oci.wish("key-two", handle), seen.etag)
+        assert oci.holds(handle, "key-two", old["key-two"])
+
+
+def test_a_key_that_is_used_all_the_time_is_left_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with world(BY_USE) as oci:
+        handle, old = oci.made_by_hand()
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use_before_changes(oci, handle, 99, monkeypatch)
+        with pytest.raises(errors.RetryLater):
+            oci.usual.issue(oci.wish("key-two", handle), seen.etag)
+        assert oci.holds(handle, "key-two", old["key-two"])
+        assert len(oci.sandbox.calls("RenewApiKey")) == USED_MEANWHILE + 1
 
 
 def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:

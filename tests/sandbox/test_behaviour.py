@@ -268,6 +268,17 @@ def test_actions_change_the_etag_or_not(world_of: Worlds, answer: bool) -> None:
 
 
 @pytest.mark.parametrize("answer", [True, False])
+def test_use_changes_the_etag_or_not(world_of: Worlds, answer: bool) -> None:
+    world = world_of(etag_moved_by_use=answer)
+    made = world.create()
+    before = etag(world, made)
+    world.ask(made.keys[0].key)
+    assert (etag(world, made) != before) == answer
+    found = status(lambda: world.renew(made, "key-two", if_match=before))
+    assert found == (412 if answer else 200)
+
+
+@pytest.mark.parametrize("answer", [True, False])
 def test_actions_heed_if_match_or_not(world_of: Worlds, answer: bool) -> None:
     world = world_of(if_match_on_actions=answer)
     made = world.create()
