@@ -276,7 +276,7 @@ class Situation(Picture):
         return until if NO_TIME < until - self.now <= often else None
 
     def _may_be_in_use(self, v: Version) -> bool:
-        return self.now < self.overlap_ends(v) and self.shown_good(v) and not v.compromised
+        return self.now < self.goes_at(v) and self.shown_good(v) and not v.compromised
 
     def rest_after_giving_up(self) -> datetime | None:
         """Three versions in a row that came to nothing: from then on only now and then."""
