@@ -106,6 +106,7 @@ LATER = version(2, Stage.CURRENT, "one", promoted_at=at(-60))
 
 STAYS = version(1, Stage.PREVIOUS, replaced_at=at(-60))
 REFUSED = "the provider refuses the current secret"
+PATIENT = "the provider shows as good what it refuses"
 DIED = at(-18)
 SHUT = version(
     2, Stage.CURRENT, "two", promoted_at=at(-60), dead_at=DIED, examined_at=at(0), refusals=1
@@ -582,7 +583,7 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         "refused together though both are shown as good, neither is overwritten for a while",
         credential(STAYS, SHUT, TOGETHER),
         BOTH_GOOD,
-        Wait(at(1.875), "the provider shows as good what it refuses"),
+        Wait(at(1.875), PATIENT),
     ),
     (
         "what lookups handed out is asked about again and again meanwhile",
@@ -616,9 +617,59 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     ),
     (
         "or if the one before is in its overlap no more",
-        credential(over := replace(STAYS, replaced_at=at(-2 * DAY)), SHUT, TOGETHER),
-        seen(looks(over), looks(SHUT)),
+        credential(replace(STAYS, replaced_at=at(-DAY)), SHUT, TOGETHER),
+        BOTH_GOOD,
         asked(REFUSED, "one"),
+    ),
+    (
+        "or if that leaked, and is not to be revoked",
+        credential(
+            replace(STAYS, compromised_at=at(-1)), SHUT, TOGETHER, failed_step="revoke", failures=3
+        ),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if the current secret's slot shows another one",
+        credential(STAYS, SHUT, TOGETHER),
+        seen(looks(STAYS), looks(SHUT, mask="another")),
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if it expired meanwhile",
+        credential(STAYS, ended := replace(SHUT, expires_at=at(-1)), TOGETHER),
+        seen(looks(STAYS), looks(ended)),
+        asked(REFUSED, "one"),
+    ),
+    (
+        "the while begins when the one before was tried",
+        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(0))),
+        BOTH_GOOD,
+        Wait(at(1.875), PATIENT),
+    ),
+    (
+        "which may be the moment at which the current secret was known to be refused",
+        credential(STAYS, replace(SHUT, dead_at=at(-3)), TOGETHER),
+        BOTH_GOOD,
+        Wait(at(1.875), PATIENT),
+    ),
+    (
+        "its end is not slept through",
+        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-14))),
+        BOTH_GOOD,
+        Wait(at(1), PATIENT),
+    ),
+    (
+        "without a current secret what was tried beside another one tells nothing",
+        credential(resting := replace(STAYS, stage=Stage.RETIRED, replaced_at=None), TOGETHER),
+        seen(looks(resting), empty()),
+        Request("one", "key", STAYS.expires_at, 1, "no current secret"),
+    ),
+    (
+        "a first secret that is refused is given up for itself",
+        credential(WORN),
+        seen(looks(WORN)),
+        Abandon(WORN, "the provider did not accept it in time"),
     ),
     (
         "or if the current secret is shown as dead",

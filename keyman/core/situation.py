@@ -261,9 +261,9 @@ class Situation(Picture):
     def believed_again_at(self) -> datetime | None:
         """Until when two refusals may be the door's fault; None if that isn't to be thought.
 
-        Inference refuses the current secret and the one before it, and the control plane shows both
-        as good: whichever is overwritten may be the one that works again in a moment. What a person
-        ordered doesn't wait for that.
+        Inference refuses the current secret, which the control plane shows as good, and the one
+        before it: whichever is overwritten may be the one that works again in a moment. What a
+        person ordered doesn't wait for that.
         """
         v, often = self.current, self.c.policy.observe_every
         ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
@@ -276,7 +276,7 @@ class Situation(Picture):
         return until if NO_TIME < until - self.now <= often else None
 
     def _may_be_in_use(self, v: Version) -> bool:
-        return self.now < self.goes_at(v) and self.shown_good(v) and not v.compromised
+        return self.now < self.goes_at(v) and not v.compromised
 
     def rest_after_giving_up(self) -> datetime | None:
         """Three versions in a row that came to nothing: from then on only now and then."""
