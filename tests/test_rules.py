@@ -642,6 +642,15 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         asked(REFUSED, "one"),
     ),
     (
+        "where each secret is a key of its own nothing is overwritten: another one is made",
+        credential(
+            *(replace(v, slot=None, handle=f"own-{v.number}") for v in (STAYS, SHUT, TOGETHER)),
+            **OF_KEYS,
+        ),
+        keys(("own-1", "ACTIVE"), ("own-2", "ACTIVE")),
+        Request(None, None, EXPIRY, None, REFUSED),
+    ),
+    (
         "the while begins when the one before was tried",
         credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(0))),
         BOTH_GOOD,
