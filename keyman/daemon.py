@@ -9,12 +9,11 @@ read of the journal.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,20 +26,11 @@ from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from keyman import __version__
 from keyman.alarms import Alarms
-from keyman.app import open_app
 from keyman.clock import Clock
-from keyman.config import Settings
-from keyman.core.news import News
 from keyman.core.steps import Wait
 from keyman.errors import Error
-from keyman.sd_notify import taken_from
-from keyman.serving.api import Api
-from keyman.serving.server import Agent
 from keyman.turns import Turns
-from keyman.views import Json
-from keyman.watched import Watched
 
 SWEEP_EVERY = timedelta(seconds=15)
 GUARD_EVERY = 1.0  # seconds
@@ -325,67 +315,3 @@ def _named(error: Exception) -> str:
     """What it is; its text might quote a value, except where it is the system's."""
     said = type(error).__name__
     return f"{said}: {error.strerror}" if isinstance(error, OSError) else said
-
-
-def run_daemon(settings: Settings, reread: Callable[[], Settings]) -> bool:
-    """Serve until asked to stop. False if a turn was still under way then."""
-    manager = taken_from(os.environ, os.getpid())
-    manager.status("opening journal and stores")
-    gc.disable()  # nothing that is made here is to be thrown away, and it may be very much
-    app = open_app(settings)
-    gc.freeze()  # not to be looked through again and again
-    gc.enable()
-    for warning in app.warnings:
-        log.warning("%s", warning)
-
-    def reload() -> Json:
-        with watched.reloading():
-            fresh, before = reread(), app.settings.credentials
-            agent.reread_certificate()
-            with agent.doors.narrowing(fresh.allow_uids):
-                app.take_up(fresh)
-        daemon.poke_all(
-            first=(name for name, one in fresh.credentials.items() if one != before.get(name))
-        )
-        return {"credentials": app.desk.names()}
-
-    at, since = settings.agent, app.clock.now()
-    api = Api(
-        app.desk,
-        app.snapshot,
-        reload=reload,
-        since=since,
-        clients=app.register,
-        meter=app.rotator.meter,
-    )
-    api.ordered_reload = lambda by: app.note("ordered reload", by=by)
-
-    def heard(news: Sequence[News]) -> None:
-        api.heard(news)
-        app.notifying.heard(news)
-
-    app.rotator.heard = app.mirroring.telling.heard = heard
-    agent = Agent(api, at.socket, allow_uids=at.allow_uids, listen=at.listen)
-    agent.doors.narrow(settings.allow_uids)
-    app.rotator.wait_for(agent.taken)
-    daemon = Daemon(
-        app.turn,
-        lambda: app.rotator.managed,
-        app.clock,
-        agent,
-        reload,
-        clock_set=app.clock_set,
-        keep_house=app.keep_house,
-    )
-    app.desk.poke = daemon.poke
-    watched = Watched(
-        manager, app.clock, health=api.metrics.health, turns=daemon.turns, socket=at.socket
-    )
-    daemon.following = [watched, app.mirroring, app.notifying]
-    daemon.each_minute = app.rotator.tell_head
-    app.note_if_possible("daemon started", detail=f"keyman {__version__}, pid {os.getpid()}")
-    daemon.serve()
-    app.note_if_possible("daemon stopped")
-    if daemon.idle:
-        app.close()
-    return daemon.idle

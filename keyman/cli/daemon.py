@@ -12,10 +12,10 @@ import click
 from keyman.cli import terminal
 from keyman.cli.reach import settings_of
 from keyman.config.places import where_to_write
-from keyman.daemon import run_daemon
 from keyman.errors import Error, NoUsableSecret
 from keyman.once import run_once
 from keyman.private_memory import no_core_file, no_reader
+from keyman.service import run_daemon
 from keyman.views import Json
 
 log = logging.getLogger("keyman.daemon")
