@@ -61,6 +61,7 @@ def spoilt(sealed: Path) -> Iterator[tuple[str, bytes]]:
         yield f"byte {at} flipped", with_a_bit_flipped(whole, at)
 
 
+@pytest.mark.slow
 def test_it_is_said_what_may_be_wrong(sealed: Path, tmp_path: Path) -> None:
     assert opens(sealed) is None
     assert "passphrase is wrong" in str(opens(sealed, "another passphrase"))

@@ -53,6 +53,7 @@ def ran(*words: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_call_that_fails_costs_nothing_and_planted_bugs_are_found() -> None:
     said = ran("tests.disk.faults", "--count", "12")
     assert said["broken"] == 0

@@ -19,6 +19,7 @@ def found() -> crowd.Found:
     return crowd.run(200, watched=0.5)
 
 
+@pytest.mark.slow
 def test_everybody_gets_their_own(found: crowd.Found) -> None:
     assert not [one for one in found.broken if "at rest" not in one]
     assert found.lookups == 201

@@ -203,6 +203,7 @@ def run(program: str, *arguments: str, tree: Path = ROOT) -> str:
     return ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(tmp_path: Path, later: Path) -> None:
     url = f"sqlite:///{tmp_path}/keyman.db"
     assert run(SAVE, url) == ""

@@ -97,6 +97,7 @@ def test_what_careful_tests_assert_is_killed_and_what_never_ends_is_ended(tmp_pa
     assert found["rule.py:count: lamps -> True"] == "killed"  # nothing is left to take
 
 
+@pytest.mark.slow
 def test_what_careless_tests_miss_survives(tmp_path: Path) -> None:
     found, _ = run(tmp_path, CARELESS)
     assert found["rule.py:Lamp.bright: self.volts > 3 -> self.volts >= 3"] == "survived"

@@ -240,6 +240,7 @@ def test_without_a_secret_nothing_is_sent(agent: AgentProcess, send: Send, libra
         assert there.tokens == []
 
 
+@pytest.mark.slow
 def test_awaiting_an_answer_of_the_agent_holds_up_nobody_else(agent: AgentProcess) -> None:
     """The agent waits for a newer version for a while; the loop goes round meanwhile."""
 

@@ -81,6 +81,7 @@ def test_a_summary_over_workers_names_skip_and_command(pytester_root: Path) -> N
     assert "2 passed, 1 skipped" in said
 
 
+@pytest.mark.slow
 def test_what_is_slow_is_left_out_of_a_quick_run_which_says_how_to_take_it(
     pytester_root: Path,
 ) -> None:

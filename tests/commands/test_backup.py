@@ -107,6 +107,7 @@ def test_no_secret_is_in_a_backup_in_clear(
     assert PASSPHRASE.encode() not in written
 
 
+@pytest.mark.slow
 def test_the_passphrase_comes_from_a_file_a_variable_or_nobody(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -197,6 +198,7 @@ def files_end_at(size: int) -> None:
 # ------------------------------------------------------------------------------- hostile backups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["not ours", "a pipe", "a folder", "nothing", "cut", "wrong words"]
 )
@@ -237,6 +239,7 @@ def test_a_home_with_a_journal_is_left_alone_without_replace(
     assert everything(place.state) == before
 
 
+@pytest.mark.slow
 def test_what_was_there_is_kept_aside_and_still_opens(
     place: Home, sky: Cloud, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -414,6 +417,7 @@ def test_a_person_s_word_counts_only_where_no_provider_can_be_asked(
 # ---------------------------------------------------------------------- stores other than the first
 
 
+@pytest.mark.slow
 def test_each_secret_goes_into_the_store_that_the_configuration_names_now(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -429,6 +433,7 @@ def test_each_secret_goes_into_the_store_that_the_configuration_names_now(
     assert (default["secrets"], second["secrets"]) == (0, 1)
 
 
+@pytest.mark.slow
 def test_with_the_journal_lost_the_store_that_is_there_is_used(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -444,6 +449,7 @@ def test_with_the_journal_lost_the_store_that_is_there_is_used(
     assert value(place) == secret
 
 
+@pytest.mark.slow
 def test_the_remains_of_a_lost_journal_do_not_spoil_the_restored_one(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -461,6 +467,7 @@ def test_the_remains_of_a_lost_journal_do_not_spoil_the_restored_one(
     assert value(place)
 
 
+@pytest.mark.slow
 def test_a_lost_key_is_made_anew_with_the_store_from_the_backup(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:

@@ -69,6 +69,7 @@ def test_reload_and_sighup_take_up_a_changed_configuration(place: Home) -> None:
         assert place.keyman("get", "genai").status == 3
 
 
+@pytest.mark.slow
 def test_a_sighup_during_the_start_is_heard_once_the_daemon_runs(place: Home) -> None:
     """The journal is locked meanwhile, so the start cannot get past opening it."""
     place.start()
@@ -89,6 +90,7 @@ def test_a_sighup_during_the_start_is_heard_once_the_daemon_runs(place: Home) ->
             daemon.wait(GENEROUS)
 
 
+@pytest.mark.slow
 def test_a_sighup_does_not_end_a_daemon_that_is_still_importing(place: Home) -> None:
     """It comes with the first package, which is long before anything of the daemon's is there."""
     (place.folder / "sitecustomize.py").write_text(HANGS_UP)
@@ -280,6 +282,7 @@ def test_an_interrupted_command_says_so_by_its_status(place: Home) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_leaves_nothing(place: Home, tmp_path: Path) -> None:
     """Neither its daemon nor its folder; and what the user set for keyman and OCI is ignored.
 

@@ -116,6 +116,7 @@ def test_what_is_revoked_right_after_its_promotion_is_not_handed_out_for_a_minut
             assert len(told(app, "down")) == 1
 
 
+@pytest.mark.slow
 def test_another_expiry_is_noticed_where_all_masks_look_alike() -> None:
     sandbox = OciGenaiSandbox(behaviour=Behaviour(key_mask="constant"))
     with running(sandbox) as (app, key):
@@ -125,6 +126,7 @@ def test_another_expiry_is_noticed_where_all_masks_look_alike() -> None:
         assert told(app) == [("drift", 1, HOLDS_ANOTHER)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "what", "state"),
     DONE_TO_A_SLOT,
@@ -148,6 +150,7 @@ def test_what_is_done_to_a_previous_slot(
         assert (version(app), status(app)["health"]) == (2, "ok")
 
 
+@pytest.mark.slow
 def test_the_key_was_deleted_and_is_shown_so() -> None:
     sandbox = OciGenaiSandbox(behaviour=Behaviour(deleted_key="DELETED"))
     with running(sandbox) as (app, key):
@@ -213,6 +216,7 @@ def running_openai(sandbox: OpenAISandbox) -> Iterator[tuple[App, str]]:
                 yield app, next(key["id"] for key in keys if key["owner"] == account)
 
 
+@pytest.mark.slow
 def test_a_key_of_openai_was_given_another_end() -> None:
     """It is told, and the next rotation begins by the new one."""
     sandbox = OpenAISandbox(seed=1)

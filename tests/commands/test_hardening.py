@@ -78,6 +78,7 @@ def test_a_daemon_can_not_be_dumped_nor_read_by_others(place: Home) -> None:
     assert told(place) == KEPT
 
 
+@pytest.mark.slow
 @on_linux
 def test_once_neither(place: Home) -> None:
     customised(place, TELLS)

@@ -111,6 +111,7 @@ def test_everybody_who_acts_is_named(place: Home) -> None:
     assert verified(place).status == 0
 
 
+@pytest.mark.slow
 def test_what_somebody_does_in_the_console_is_told(place: Home) -> None:
     place.edit("defaults: {", "defaults: {observe_every: 1s, ")
     key = place.start()
@@ -190,6 +191,7 @@ def test_the_log_says_where_the_history_ends(place: Home) -> None:
         assert "tail" in done.json["misfit"]["means"]
 
 
+@pytest.mark.slow
 def test_the_log_tells_of_what_was_pruned(place: Home) -> None:
     place.edit("log: {level: warning}", "log: {level: info}")
     log, now = place.folder / "daemon.log", datetime.now(UTC)
@@ -296,6 +298,7 @@ def test_a_daemon_starts_and_serves_all_the_same(place: Home) -> None:
     assert "daemon started: the history does not say so: the journal failed: full" in said
 
 
+@pytest.mark.slow
 def test_a_step_without_its_record_is_the_last_one(place: Home) -> None:
     """It may have been done before that was known. Nothing is, afterwards, until it can be told."""
     place.configure(overlap="1s")
@@ -318,6 +321,7 @@ def test_a_step_without_its_record_is_the_last_one(place: Home) -> None:
     assert verified(place).status == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_never_wrote_any_changes_nothing_before_it_did(place: Home) -> None:
     """One a minute, from a timer, would else repeat the last step for ever."""
     place.configure(overlap="1s")

@@ -101,6 +101,7 @@ def bring(place: Home, secret: str) -> None:
     assert status == 200, said
 
 
+@pytest.mark.slow
 def test_a_mirror_that_does_not_open_stops_nobody_and_is_told_of(place: Home) -> None:
     copy_of(place).write_bytes(b"this is no store of anybody's" * 100)
     copy_of(place).chmod(0o600)

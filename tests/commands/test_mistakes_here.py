@@ -105,6 +105,7 @@ def test_checks_own_hint_does_not_lead_back_to_it(place: Home) -> None:
     assert "keyman check" not in hint
 
 
+@pytest.mark.slow
 def test_a_daemon_that_hangs_is_an_error(place: Home) -> None:
     """Every lookup fails then: `check` must not say that all is well, nor `reload` that all is
     done.

@@ -175,6 +175,7 @@ def test_a_reload_refuses_it_and_goes_on_as_before(alone: Home, hook: Receiver) 
         assert [one["name"] for one in status["notify"]] == ["t0"]
 
 
+@pytest.mark.slow
 def test_without_the_package_two_lines_say_how_to_get_it(alone: Home) -> None:
     hide_apprise(alone)
     tell(alone, "json://localhost")

@@ -103,6 +103,7 @@ def test_a_second_rotate_joins_the_first(begun: Home) -> None:
     assert (other.status, "under way" in other.err) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("daemon", [True, False])
 def test_one_that_joins_an_order_which_rests_ends_the_rest(
     place: Home, sky: Cloud, daemon: bool

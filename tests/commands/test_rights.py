@@ -151,6 +151,7 @@ def test_check_finds_a_home_that_is_open_and_leaves_it_so(place: Home) -> None:
     assert place.state.stat().st_mode & 0o777 == 0o750
 
 
+@pytest.mark.slow
 def test_check_finds_a_home_that_can_not_be_written(place: Home) -> None:
     place.start()
     place.state.chmod(0o500)

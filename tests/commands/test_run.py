@@ -218,6 +218,7 @@ def test_the_status_is_the_command_s(
     assert done.err.count("\n") == (2 if status in (126, 127) else 0), done.err
 
 
+@pytest.mark.slow
 def test_a_signal_that_ends_it_shows_in_the_status(telling: Home) -> None:
     """Without --restart the shell sees the signal itself; with it, 128 and its number."""
     for restart, status in ([], -9), (["--restart"], 137):
@@ -360,6 +361,7 @@ def test_a_promotion_starts_it_again_with_the_new_secret(telling: Home) -> None:
     assert heard == [f"has {first}", "SIGTERM", f"has {second}", "SIGTERM"]
 
 
+@pytest.mark.slow
 def test_it_hears_of_promotions_although_daemons_come_and_go(telling: Home) -> None:
     with running(telling, "--restart", "--", *tells(telling)):
         for _ in range(2):
@@ -380,6 +382,7 @@ def test_a_promotion_while_no_daemon_ran_is_noticed_afterwards(telling: Home) ->
             until(lambda: f"has {now}" in told(telling), lambda: str(told(telling)))
 
 
+@pytest.mark.slow
 def test_nothing_is_started_again_once_somebody_wanted_it_to_end(telling: Home) -> None:
     """The command takes its time to end; the promotion comes meanwhile."""
     telling.environ["LAST"] = "3"

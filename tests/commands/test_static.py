@@ -51,6 +51,7 @@ def put(place: Home, secret: str, *words: str) -> None:
     assert done.status == 0, done.err
 
 
+@pytest.mark.slow
 def test_what_is_refused_where_it_came_from_is_seen_by_itself(sandbox: OpenAISandbox) -> None:
     """Nobody complains and nobody asks: the daemon's own probes find it, twice."""
     with home_with(PARTNER.format(url=sandbox.base_url)) as place:

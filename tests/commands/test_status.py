@@ -91,6 +91,7 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(begun: Home) -> None:
         assert_clean(terminal)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_while_watching_is_told_under_the_last_picture(begun: Home) -> None:
     with at_a_terminal(begun, "status", "--watch") as terminal:
         resize(terminal, 100, 24)
@@ -120,6 +121,7 @@ def test_colour_is_for_terminals_that_want_it(begun: Home, plain: bool) -> None:
 # Off a terminal.
 
 
+@pytest.mark.slow
 def test_off_a_terminal_the_list_is_printed_when_something_changes(begun: Home) -> None:
     with begun.process("status", "--watch", stdin=subprocess.DEVNULL) as watching:
         assert watching.stdout

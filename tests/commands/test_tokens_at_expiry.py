@@ -178,6 +178,7 @@ def test_a_hundred_threads_and_ten_processes_cost_one_request_at_expiry() -> Non
     assert len([at for at in sandbox.token_requests() if at < ends]) == 2  # the first one's, too
 
 
+@pytest.mark.slow
 def test_all_who_come_while_the_first_token_is_on_its_way_share_it() -> None:
     with google(3600) as sandbox, at_home(sandbox) as place:
         sandbox.faults.add(Fault("delay", "AssertionToken", seconds=3))
@@ -272,6 +273,7 @@ def storm(place: Home, version: int) -> set[tuple[int, int]]:
     return {(status, version) for each in told for status, version in each}
 
 
+@pytest.mark.slow
 def test_a_storm_of_reports_is_one_refresh() -> None:
     with google(3600) as sandbox, at_home(sandbox) as place, place.daemon():
         assert token(place)["version"] == 1

@@ -187,6 +187,7 @@ def test_what_a_killed_one_left_behind_is_cleared_away(to: Path) -> None:
     assert os.listdir(to.parent) == [".env"]  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_a_lock_of_somebody_else_s_stops_nobody(to: Path) -> None:
     """Whoever may read the folder may lock it, and keep that. Ours still do each other no harm."""
     wrong: list[Exception] = []
@@ -412,6 +413,7 @@ def has(to: Path, value: str) -> bool:
     return dotenv_values(to).get("OPENAI_API_KEY") == value
 
 
+@pytest.mark.slow
 def test_each_promotion_is_written_although_daemons_come_and_go(place: Home, to: Path) -> None:
     place.start()
     to.write_text("A=1 # kept\n")

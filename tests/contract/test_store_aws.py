@@ -196,6 +196,7 @@ def test_another_installations_secret_is_left_alone(world: World, tagged: bool) 
     assert other.get("genai", 1) == (None if tagged else Secret("value 1"))
 
 
+@pytest.mark.slow
 def test_of_two_stores_with_prefixes_that_begin_alike_one_has_the_secret(world: World) -> None:
     first, second = world.store(), world.store(prefix="a-")
     first.put("a-b", 1, Secret("value 1"))

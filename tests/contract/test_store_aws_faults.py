@@ -185,6 +185,7 @@ def test_what_was_just_written_may_be_absent_for_a_moment(world: World) -> None:
     assert (store.get("genai", 1), len(world.labels())) == (Secret("value 1"), 2)
 
 
+@pytest.mark.slow
 def test_what_never_comes_back_was_not_kept(world: World) -> None:
     store = filled(world, 1)
     world.wire.break_all(faults.absent, of="GetSecretValue")

@@ -91,6 +91,7 @@ def test_an_empty_secret_is_kept_even_where_nothing_empty_can_be(store: OciVault
     assert store.get("genai", 1) == Secret("")
 
 
+@pytest.mark.slow
 def test_a_life_of_rotations_ends_with_what_was_last_promoted(store: OciVault) -> None:
     for number in range(1, 6):
         store.ready("genai")
@@ -465,6 +466,7 @@ def test_a_secret_that_somebody_is_deleting_is_left_to_them(world: World, kind: 
     assert kind.get("genai", 7) == Secret("seven")
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_deleted_is_made_anew_only_if_its_name_is_free(
     world: World, kind: OciVault
 ) -> None:

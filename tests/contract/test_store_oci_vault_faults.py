@@ -120,6 +120,7 @@ def test_a_name_that_stays_taken_by_what_is_destroyed_is_passed_by(
     assert kind.get("genai", 7) == Secret("again")
 
 
+@pytest.mark.slow
 def test_a_secret_that_stays_busy_is_waited_for_and_then_left(world: World, kind: OciVault) -> None:
     kind.put("genai", 7, Secret("seven"))
     secret = world.sandbox.secret("keyman-genai")
@@ -260,6 +261,7 @@ def test_ready_says_that_there_is_no_room(world: World, kind: OciVault) -> None:
     assert len(world.secret["stages"]) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 409])
 def test_a_smaller_limit_than_documented_is_told_as_it_comes(
     world: World, kind: OciVault, status: int

@@ -52,6 +52,7 @@ def first(place: Home) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]
         yield outside, daemon
 
 
+@pytest.mark.slow
 def test_a_daemon_stops_promptly(
     first: tuple[subprocess.Popen[str], psutil.Process], place: Home
 ) -> None:

@@ -131,6 +131,7 @@ def child():
 """
 
 
+@pytest.mark.slow
 def test_the_watchdog_hears_nothing_while_nobody_can_reach_the_agent(place: Home) -> None:
     """The daemon runs and the scheduler turns, but its socket is gone."""
     place.start()

@@ -132,6 +132,7 @@ def pid_of(machine: Machine) -> str:
     return machine.shows("keyman", "MainPID")
 
 
+@pytest.mark.slow
 def test_what_the_page_installs_is_started_at_boot(machine: Machine) -> None:
     assert machine.systemctl("is-enabled", "keyman").out == "enabled\n"
     assert machine.path(CONFIGURATION).stat().st_mode & 0o777 == 0o640
@@ -195,6 +196,7 @@ def test_a_mistake_at_the_start_is_not_tried_again(installed: Machine) -> None:
     assert installed.shows("keyman", "NRestarts") == "0"
 
 
+@pytest.mark.slow
 def test_what_is_killed_comes_back(service: Machine) -> None:
     before = pid_of(service)
     service.systemctl("kill", "--signal=KILL", "keyman")

@@ -160,6 +160,7 @@ def test_one_that_is_gone_already_surely_delivers_nothing(hook: Receiver) -> Non
     assert hook.asked == 1
 
 
+@pytest.mark.slow
 def test_of_several_receivers_it_is_not_known_which_were_reached(courier: Courier) -> None:
     with topics(good=200, bad=403) as (port, got):
         assert courier.open(Secret(f"ntfy://127.0.0.1:{port}/good/bad")) is None
@@ -187,6 +188,7 @@ def test_a_mail_whose_answer_is_lost_may_have_arrived(
             assert (sent.done, sent.unsure) == (False, unsure or several), (to, sent.said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url",
     [

@@ -198,6 +198,7 @@ def many(count: int) -> Story:
     return Story(credentials=[named(f"c{number}") for number in range(count)])
 
 
+@pytest.mark.slow
 def test_many_that_fail_for_one_cause_are_one_message() -> None:
     story = many(100)
     for number in range(100):

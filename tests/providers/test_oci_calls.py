@@ -515,6 +515,7 @@ def test_a_key_is_checked_once_for_all_who_sign_alike(oci: World, tmp_path: Path
     assert signs(file) is not one  # by who it is and its fingerprint: but not by this key
 
 
+@pytest.mark.slow
 def test_few_keys_are_kept_those_used_last(oci: World, tmp_path: Path) -> None:
     file = oci.sandbox.make_profile(tmp_path)
     config = {"tenancy": "t", "user": "u", "fingerprint": "f"}

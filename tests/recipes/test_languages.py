@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.recipes.page import Block
 from tests.recipes.program import Program, here
 from tests.recipes.world import Machine
@@ -44,6 +46,7 @@ def gives_the_current_secret(box: Machine, app: Program) -> None:
     assert "no credential" in app.ask("nobody")
 
 
+@pytest.mark.slow
 def test_node(box: Machine, pasted: list[Block]) -> None:
     node = shutil.which("node")
     require("node", found=node, hint="apt-get install nodejs")

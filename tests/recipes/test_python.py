@@ -51,6 +51,7 @@ def test_openai_sdk_at_oci(box: Machine) -> None:
         assert box.seen(new).accepted == before + 1
 
 
+@pytest.mark.slow
 def test_openai_sdk_mends_a_refusal(box: Machine, pasted: list[Block]) -> None:
     with box.python(pasted[0].text) as app:
         hears_at_its_next_call(box, app, ANSWER)
@@ -133,6 +134,7 @@ def test_google_auth(box: Machine, pasted: list[Block]) -> None:
         assert (box.seen(old).accepted, box.seen(new).accepted) == (before + 2, 1)
 
 
+@pytest.mark.slow
 def test_jupyter(box: Machine, pasted: list[Block]) -> None:
     with box.python(pasted[0].text) as app:
         hears_at_its_next_call(box, app, ANSWER)

@@ -62,6 +62,7 @@ def test_stop_ends_everything_within_two_seconds(world: World) -> None:
     assert not world.agent.alive
 
 
+@pytest.mark.slow
 def test_who_comes_in_as_it_stops_is_hung_up_on(world: World) -> None:
     """Nobody's connection is left behind: the loop could not be closed, and says so."""
 

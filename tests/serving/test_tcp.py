@@ -763,6 +763,7 @@ def test_who_never_reads_is_hung_up_on_at_last() -> None:
             assert eventually(lambda: len(net.agent._state.connections) == 0)
 
 
+@pytest.mark.slow
 def test_random_bytes_never_harm_the_agent(net: Network) -> None:
     import random
 
@@ -790,6 +791,7 @@ def test_a_port_that_is_taken_is_said_and_the_socket_is_not_made(net: Network) -
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_socket_that_is_taken_frees_the_port_again(net: Network) -> None:
     api = Api(net.desk, net.snapshot, reload=dict, since=net.clock.wall)
     agent = Agent(api, net.path, listen=Listen("127.0.0.1", 0))

@@ -194,6 +194,7 @@ def test_root_may_order(shared: World) -> None:
     assert shared.desk.wishes[0][1].by == "uid 0 (root)"
 
 
+@pytest.mark.slow
 @need_root
 def test_strangers_cannot_take_the_room_of_others() -> None:
     limits = Limits(strangers=3, connections=8)

@@ -153,6 +153,7 @@ def _assertion_of(world: World) -> str:
     return str(made._make_authorization_grant_assertion().decode())
 
 
+@pytest.mark.slow
 def test_many_principals_at_once_get_their_own_tokens(google: World) -> None:
     assertions = []
     for number in range(40):
