@@ -24,6 +24,7 @@ from keyman.core.model import (
     Version,
 )
 from keyman.core.policy import Policy, RetireBy
+from keyman.core.situation import NEITHER_ACCEPTED
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 POLICY = Policy()  # 90 days, rotated 60 before the end, a day of overlap
@@ -113,3 +114,22 @@ SHOWN = seen(looks(CURRENT), looks(FILLED))
 PROVEN = replace(FILLED, verified_at=at(-1), probed_at=at(-1), successes=2)
 WISH = wish(2)
 ONE, TWO = Place("key", "one"), Place("key", "two")
+
+# Inference refuses the current secret and the one before it, and nothing else speaks against them.
+STAYS = version(1, Stage.PREVIOUS)
+SHUT = version(
+    2, Stage.CURRENT, "two", promoted_at=at(-60), dead_at=at(-18), examined_at=at(0), refusals=1
+)
+TOGETHER = version(
+    3,
+    Stage.REVOKED,
+    given_up=NEITHER_ACCEPTED,
+    carries=1,
+    attempt=STAYS.attempt,
+    mask=STAYS.mask,
+    stored=False,
+    requested_at=at(-3),
+    promoted_at=None,
+    probed_at=at(-1),
+)
+BOTH_GOOD = seen(looks(STAYS), looks(SHUT))

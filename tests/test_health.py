@@ -27,6 +27,7 @@ from keyman.core.health import (
 from keyman.core.model import Credential, Observed, OrderKind, Stage, Version
 from keyman.core.policy import RetireBy
 from tests.credentials import (
+    BOTH_GOOD,
     BY_HAND,
     CURRENT,
     DAY,
@@ -34,7 +35,10 @@ from tests.credentials import (
     NOW,
     POLICY,
     QUIET,
+    SHUT,
     SPEC,
+    STAYS,
+    TOGETHER,
     TOKENS,
     at,
     credential,
@@ -381,3 +385,14 @@ def test_who_proves_what_a_backup_brought(probes: bool, issues: bool, person: bo
 )
 def test_durations_are_written_as_in_the_configuration(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_patience_with_what_may_work_again_is_told_with_its_end_and_a_way_out() -> None:
+    c = credential(STAYS, SHUT, TOGETHER)
+    said = "the provider refuses the current secret, and shows it as good"
+    assert coming(c, BOTH_GOOD, NOW) == [Next("request", at(4), said, "one")]
+    told = "inference refuses the current secret and the one before it"
+    found = trouble(c, BOTH_GOOD, NOW)
+    assert found is not None
+    assert found[0] == told
+    assert "`keyman rotate genai`" in found[1]

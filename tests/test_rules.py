@@ -43,6 +43,7 @@ from keyman.core.steps import (
     Wait,
 )
 from tests.credentials import (
+    BOTH_GOOD,
     BY_HAND,
     CURRENT,
     DAY,
@@ -55,7 +56,10 @@ from tests.credentials import (
     PROVEN,
     QUIET,
     SHOWN,
+    SHUT,
     SPEC,
+    STAYS,
+    TOGETHER,
     TOKENS,
     TWO,
     WISH,
@@ -104,25 +108,20 @@ NOT_STORED = "the current secret is not in the store any more"
 
 LATER = version(2, Stage.CURRENT, "one", promoted_at=at(-60))
 
-STAYS = version(1, Stage.PREVIOUS, replaced_at=at(-60))
 REFUSED = "the provider refuses the current secret"
 PATIENT = "the provider shows as good what it refuses"
-DIED = at(-18)
-SHUT = version(
-    2, Stage.CURRENT, "two", promoted_at=at(-60), dead_at=DIED, examined_at=at(0), refusals=1
+# Taken over after two minutes of refusals, and accepted by now.
+RETURNS = replace(
+    TOGETHER,
+    stage=Stage.PENDING,
+    given_up=None,
+    stored=True,
+    refusals=9,
+    successes=20,
+    verified_at=at(-0.1),
 )
-TOGETHER = version(
-    3,
-    Stage.REVOKED,
-    given_up=NEITHER_ACCEPTED,
-    carries=1,
-    attempt=STAYS.attempt,
-    mask=STAYS.mask,
-    stored=False,
-    requested_at=at(-3),
-    promoted_at=None,
-)
-BOTH_GOOD = seen(looks(STAYS), looks(SHUT))
+SHUT_BEFORE = replace(SHUT, examined_at=at(-0.2))
+THREE = seen(looks(STAYS), looks(SHUT), minutes=-0.3)
 WORN = replace(FILLED, refusals=1, probe_from=at(-2), probed_at=at(-0.5))
 
 TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
@@ -578,12 +577,12 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         seen(looks(odd, "EXPIRED"), looks(back)),
         Request("one", "key", EXPIRY, None, "ordered"),
     ),
-    # A door that refuses everybody.
+    # An inference that refuses everybody.
     (
         "refused together though both are shown as good, neither is overwritten for a while",
         credential(STAYS, SHUT, TOGETHER),
         BOTH_GOOD,
-        Wait(at(1.875), PATIENT),
+        Wait(at(0.625), PATIENT),
     ),
     (
         "what lookups handed out is asked about again and again meanwhile",
@@ -593,7 +592,7 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     ),
     (
         "the while over, a slot is filled",
-        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-15))),
+        credential(STAYS, SHUT, replace(TOGETHER, probed_at=at(-5))),
         BOTH_GOOD,
         asked(REFUSED, "one"),
     ),
@@ -612,6 +611,12 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
     (
         "or if what lookups handed out leaked as well",
         credential(STAYS, replace(SHUT, compromised_at=at(-1)), TOGETHER),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "or if the one before was refused by itself as well",
+        credential(STAYS, SHUT, replace(TOGETHER, number=4), replace(TOGETHER, given_up="refused")),
         BOTH_GOOD,
         asked(REFUSED, "one"),
     ),
@@ -651,28 +656,22 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         Request(None, None, EXPIRY, None, REFUSED),
     ),
     (
-        "the while begins when the one before was tried",
-        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(0))),
+        "the while begins when the one before was refused last",
+        credential(STAYS, SHUT, replace(TOGETHER, probed_at=at(0))),
         BOTH_GOOD,
-        Wait(at(1.875), PATIENT),
-    ),
-    (
-        "which may be the moment at which the current secret was known to be refused",
-        credential(STAYS, replace(SHUT, dead_at=at(-3)), TOGETHER),
-        BOTH_GOOD,
-        Wait(at(1.875), PATIENT),
+        Wait(at(0.625), PATIENT),
     ),
     (
         "its end is not slept through",
-        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-14))),
+        credential(STAYS, SHUT, replace(TOGETHER, probed_at=at(-4.5))),
         BOTH_GOOD,
-        Wait(at(1), PATIENT),
+        Wait(at(0.5), PATIENT),
     ),
     (
-        "without a current secret what was tried beside another one tells nothing",
-        credential(resting := replace(STAYS, stage=Stage.RETIRED, replaced_at=None), TOGETHER),
-        seen(looks(resting), empty()),
-        Request("one", "key", STAYS.expires_at, 1, "no current secret"),
+        "without a current secret it was refused by itself",
+        credential(STAYS, TOGETHER, orders=(order(OrderKind.ROTATE),)),
+        seen(looks(STAYS)),
+        asked("no current secret", "one"),
     ),
     (
         "a first secret that is refused is given up for itself",
@@ -698,10 +697,58 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         Wait(at(15), "nothing due"),
     ),
     (
-        "and is tried again should that be refused once more",
-        credential(STAYS, SHUT, replace(TOGETHER, requested_at=at(-20))),
+        "but it is tried once, lest two that are refused by turns be tried for ever",
+        credential(STAYS, SHUT, replace(TOGETHER, probed_at=at(-20), requested_at=at(-22))),
         BOTH_GOOD,
-        Request("one", "key", STAYS.expires_at, 1, REFUSED),
+        asked(REFUSED, "one"),
+    ),
+    (
+        "what the store lost can't be asked about meanwhile",
+        credential(STAYS, replace(SHUT, stored=False), TOGETHER),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "nor is what a backup brought back",
+        credential(STAYS, replace(SHUT, restored_at=at(-60)), TOGETHER),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
+        "where an earlier secret was refused too at first, the current one is asked about again",
+        credential(STAYS, SHUT_BEFORE, RETURNS),
+        THREE,
+        Examine(SHUT_BEFORE),
+    ),
+    (
+        "once",
+        credential(STAYS, SHUT, RETURNS),
+        THREE,
+        Promote(RETURNS),
+    ),
+    (
+        "not if it was never refused",
+        credential(STAYS, SHUT_BEFORE, sure := replace(RETURNS, refusals=0)),
+        THREE,
+        Promote(sure),
+    ),
+    (
+        "nor beside a new one",
+        credential(SHUT_BEFORE, anew := replace(RETURNS, carries=None)),
+        seen(looks(SHUT_BEFORE), looks(anew), minutes=-0.3),
+        Promote(anew),
+    ),
+    (
+        "nor if it is in no store",
+        credential(STAYS, replace(SHUT_BEFORE, stored=False), RETURNS),
+        THREE,
+        Promote(RETURNS),
+    ),
+    (
+        "nor if the provider shows it as over",
+        credential(STAYS, SHUT_BEFORE, RETURNS),
+        seen(looks(STAYS), looks(SHUT_BEFORE, "REVOKED"), minutes=-0.3),
+        Promote(RETURNS),
     ),
     (
         "what is given up beside a current secret that is refused though shown says so",

@@ -17,6 +17,7 @@ from keyman.core.model import Credential, Observed, OrderKind, Spec, Stage, Vers
 from keyman.core.policy import RetireBy
 from keyman.core.situation import InUse, Situation
 from tests.credentials import (
+    BOTH_GOOD,
     BY_HAND,
     CURRENT,
     DAY,
@@ -25,7 +26,10 @@ from tests.credentials import (
     ONE,
     POLICY,
     QUIET,
+    SHUT,
     SPEC,
+    STAYS,
+    TOGETHER,
     TOKENS,
     at,
     credential,
@@ -378,6 +382,42 @@ QUESTIONS: list[tuple[str, Situation, Callable[[Situation], object], object]] = 
         so(RETIRED, DOWN, TRIED, o=CAN_RETURN),
         Situation.spare,
         None,
+    ),
+    (
+        "nor one that was refused like the current secret: it is tried once",
+        so(STAYS, SHUT, TOGETHER, o=BOTH_GOOD),
+        Situation.spare,
+        None,
+    ),
+    (
+        "it is depended on once that is accepted again",
+        so(STAYS, replace(SHUT, dead_at=None), TOGETHER, o=BOTH_GOOD),
+        lambda s: s.depends_on(ONE),
+        True,
+    ),
+    (
+        "not while it isn't",
+        so(STAYS, SHUT, TOGETHER, o=BOTH_GOOD),
+        lambda s: s.depends_on(ONE),
+        False,
+    ),
+    (
+        "nor if it was refused by itself, then or another time",
+        so(
+            STAYS,
+            replace(SHUT, dead_at=None),
+            TOGETHER,
+            replace(TOGETHER, number=4, given_up="refused"),
+            o=BOTH_GOOD,
+        ),
+        lambda s: s.depends_on(ONE),
+        False,
+    ),
+    (
+        "nor if nothing is current",
+        so(STAYS, TOGETHER, o=BOTH_GOOD),
+        lambda s: s.depends_on(ONE),
+        False,
     ),
     (
         "another one's refusal doesn't count",

@@ -34,7 +34,10 @@ from tests.credentials import (
     NOW,
     ONE,
     POLICY,
+    SHUT,
     SPEC,
+    STAYS,
+    TOGETHER,
     TOKENS,
     TWO,
     WISH,
@@ -514,6 +517,16 @@ def test_an_overlap_is_as_long_as_it_was_however_the_clock_is_set() -> None:
     assert t.clock_moved(c, timedelta(0)) == c
     unknown = credential(replace(OLD, replaced_at=None), NEWER)
     assert t.clock_moved(unknown, HOUR) == unknown
+
+
+def test_the_patience_with_two_that_are_refused_lasts_as_long_as_it_should() -> None:
+    c = credential(STAYS, SHUT, TOGETHER)
+    for by in (HOUR, -HOUR):
+        moved = t.clock_moved(c, by).version(3)
+        assert moved == replace(TOGETHER, probed_at=at(-1) + by)
+    others = replace(TOGETHER, given_up="refused"), replace(TOGETHER, probed_at=None)
+    for other in others:
+        assert t.clock_moved(credential(STAYS, SHUT, other), -HOUR).version(3) == other
 
 
 # The end.

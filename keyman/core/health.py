@@ -132,6 +132,8 @@ def _request(s: Situation, current: Version) -> tuple[datetime, str] | None:
         return held.quiet_at, f"{why}; {held.said}"
     if until:
         return until, f"{why}; given up several times: {s.last_given_up}"
+    if s.patient_until:
+        return s.patient_until, f"{why}, and shows it as good"
     if s.waits_for_slot is None:
         return s.now, why
     return s.waits_for_slot, f"{why}; the overlap ends then"
@@ -157,6 +159,9 @@ def trouble(c: Credential, o: Observed | None, now: datetime) -> tuple[str, str]
     if s.rest_after_giving_up():
         said = f"new versions came to nothing, the last because {s.last_given_up}"
         return said, f"`keyman check` says more; `keyman rotate {c.name}` tries at once"
+    if s.patient_until:
+        said = "inference refuses the current secret and the one before it"
+        return said, f"they are asked about again; `keyman rotate {c.name}` makes one at once"
     if s.used_by_strangers:
         return s.used_by_strangers.said, against_strangers(c, s.used_by_strangers.slot)
     if c.current and c.current.restored_at and worth_trying(c.current, now):

@@ -138,7 +138,7 @@ class Picture:
         return known and looks(self.seen(v), v.mask_before, v.expires_before)
 
     def shown_good(self, v: Version) -> bool:
-        """Does its slot hold it, switched on?"""
+        """Does its slot hold it, switched on, and is its time not over?"""
         seen = self.seen(v)
         on = seen is not None and seen.state == State.ACTIVE and self.shows(v)
         return on and not v.expired(self.now)

@@ -285,11 +285,24 @@ def _prove(s: Situation, v: Version) -> Step:
         return Abandon(v, NEITHER_ACCEPTED if both else "the provider did not accept it in time")
     proven = v.verified_at is not None and NO_TIME <= s.now - v.verified_at <= verify.within
     if proven or verify.successes == 0:
-        return Promote(v)
+        return _ask_the_refused(s, v) or Promote(v)
     again = v.probed_at + verify.every if v.probed_at else s.now
     if v.verified_at is None and NO_TIME < again - s.now <= verify.every:
         return Wait(again, f"verified {v.successes} of {verify.wanted(v.refusals)} times")
     return Verify(v)
+
+
+def _ask_the_refused(s: Situation, v: Version) -> Step | None:
+    """Where inference refused an earlier secret too at first, the current one may be accepted by
+    now like that: it then keeps its overlap, which what is dead has not.
+    """
+    current = s.current
+    if v.carries is None or not v.refusals or not s.refused_though_shown:
+        return None
+    if current is None or not current.stored or v.verified_at is None:
+        return None
+    asked = current.examined_at is not None and current.examined_at >= v.verified_at
+    return None if asked else Examine(current)
 
 
 def _as_the_provider_shows_it(s: Situation, v: Version) -> Step | None:
@@ -330,14 +343,16 @@ def _look_again(s: Situation) -> Step:
 
 
 def replace_what_is_lost(s: Situation) -> Step | None:
-    """Nothing to hand out, or nothing that may be: take what still works, else have one made."""
+    """Nothing to hand out, or nothing that may be: take what still works, else have one made, but
+    not over what may work again in a moment.
+    """
     why = s.why_replace_now
     if why is None or s.c.open_version:
         return None
     spare = s.spare()
     if spare:
         return _take_over(spare, why)
-    if s.believed_again_at:
+    if s.patient_until:
         return Wait(s.wake_at(), "the provider shows as good what it refuses")
     return _fill(s, why)
 

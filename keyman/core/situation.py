@@ -16,6 +16,8 @@ from keyman.core.policy import GIVE_UPS_BEFORE_FAILING, RetireBy
 LOOKS_AHEAD = timedelta(hours=1)
 ASKED_AGAIN_AFTER = timedelta(seconds=5)  # long enough to meet another of the provider's nodes
 FAILURES_BEFORE_REVOKING_ANYWAY = 3
+PATIENCE = timedelta(minutes=5)  # with an inference that may refuse everybody for a while
+# Journals hold this sentence, and rules ask for it: in other words it would be another fact.
 NEITHER_ACCEPTED = "the provider accepted neither it nor the current secret in time"
 
 
@@ -76,7 +78,7 @@ class Situation(Picture):
         return v.dead_at is None and not v.expired(self.now)
 
     def _let_go(self, v: Version) -> bool:
-        refused = v.stored and self._tried(v)  # what the store lost was not refused by anybody
+        refused = v.stored and self._was_refused(v)  # what the store lost nobody refused
         if v.compromised or v.expired(self.now) or not self.c.in_place(v) or refused:
             return True
         over = self.now >= self.overlap_ends(v)
@@ -248,35 +250,40 @@ class Situation(Picture):
 
     def _tried(self, v: Version) -> bool:
         """Taking it over came to nothing: the provider did not accept it."""
-        return any(self._tells_against(w) for w in self.versions if w.carries == v.number)
+        return any(self._tries(v))
 
-    def _tells_against(self, w: Version) -> bool:
-        """Refused together with the current secret, it is as good as that once that is back."""
-        if w.given_up != NEITHER_ACCEPTED:
-            return w.given_up is not None
-        dead_at = self.current.dead_at if self.current else None
-        return dead_at is not None and w.requested_at >= dead_at
+    def _tries(self, v: Version) -> list[Version]:
+        return [w for w in self.versions if w.carries == v.number and w.given_up]
+
+    def _refused_like_the_current(self, v: Version) -> bool:
+        """Tried, and refused by an inference that refused the current secret as well."""
+        tries = self._tries(v)
+        return bool(tries) and all(w.given_up == NEITHER_ACCEPTED for w in tries)
+
+    def _was_refused(self, v: Version) -> bool:
+        """Was it refused, and not just like a current secret that is accepted again by now?"""
+        back = self.current is not None and self.current.dead_at is None
+        return self._tried(v) and not (back and self._refused_like_the_current(v))
 
     @property
-    def believed_again_at(self) -> datetime | None:
-        """Until when two refusals may be the door's fault; None if that isn't to be thought.
+    def patient_until(self) -> datetime | None:
+        """Until when two refusals may be a fault of inference; None if that isn't to be thought.
 
-        Inference refuses the current secret, which the control plane shows as good, and the one
-        before it: whichever is overwritten may be the one that works again in a moment. What a
-        person ordered doesn't wait for that.
+        It refuses the current secret, which the control plane shows as good, and the one before it:
+        whichever is overwritten may be the one that works again in a moment. What a person ordered
+        doesn't wait for that.
         """
-        v, often = self.current, self.c.policy.observe_every
-        ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
-        if v is None or v.compromised or ordered or not self.refused_though_shown:
+        v = self.current
+        if v is None or not self.refused_though_shown:
             return None
-        valued = [p.number for p in self.c.all_at(Stage.PREVIOUS) if self._may_be_in_use(p)]
-        together = (w for w in self.versions if w.given_up == NEITHER_ACCEPTED)
-        tried = [w.requested_at for w in together if w.carries in valued]
-        until = tried[-1] + often if tried else self.now
-        return until if NO_TIME < until - self.now <= often else None
-
-    def _may_be_in_use(self, v: Version) -> bool:
-        return self.now < self.goes_at(v) and not v.compromised
+        ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
+        if v.compromised or not v.stored or v.restored_at or ordered:
+            return None
+        old = (p for p in self.c.all_at(Stage.PREVIOUS) if not p.compromised)
+        valued = (p for p in old if self.now < self.goes_at(p))
+        tries = [w for p in valued if self._refused_like_the_current(p) for w in self._tries(p)]
+        until = max((w.probed_at + PATIENCE for w in tries if w.probed_at), default=self.now)
+        return until if NO_TIME < until - self.now <= PATIENCE else None
 
     def rest_after_giving_up(self) -> datetime | None:
         """Three versions in a row that came to nothing: from then on only now and then."""
@@ -347,7 +354,7 @@ class Situation(Picture):
         second = self._second_opinion_at(v)
         if second is not None:
             return self.now >= second
-        if self.spec.by_hand or self.believed_again_at:
+        if self.spec.by_hand or self.patient_until:
             return not NO_TIME <= self.now - self._known_good_at(v) < self._unseen_for(v)
         early = self.early_sign(v) is not None and v.dead_at is None
         return early and not (v.examined_at and self.o and v.examined_at >= self.o.at)
@@ -382,7 +389,7 @@ class Situation(Picture):
 
     def _unseen_for(self, v: Version) -> timedelta:
         """How long nobody asks. What is dead is missed: a door may have refused everybody."""
-        often = self.c.policy.observe_every
+        often = PATIENCE if self.patient_until else self.c.policy.observe_every
         return max(often / 8, ASKED_AGAIN_AFTER) if v.dead_at else often
 
     def _asked_at(self, v: Version) -> datetime | None:
@@ -391,7 +398,7 @@ class Situation(Picture):
             return None
         if v.reported_at is not None:
             return self.report_examined_at(v)
-        asked = self.spec.by_hand or self.believed_again_at
+        asked = self.spec.by_hand or self.patient_until
         unseen = self._known_good_at(v) + self._unseen_for(v) if asked else None
         return self._second_opinion_at(v) or unseen
 
@@ -500,5 +507,5 @@ class Situation(Picture):
         rest, others = self.rest_after_giving_up(), self.used_by_strangers
         times += [rest] if rest else []
         times += [others.quiet_at] if others else []
-        times += [self.believed_again_at] if self.believed_again_at else []
+        times += [self.patient_until] if self.patient_until else []
         return min((t for t in times if t > self.now), default=None)

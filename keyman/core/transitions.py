@@ -22,7 +22,7 @@ from keyman.core.model import (
 )
 from keyman.core.picture import NO_TIME, SAME_EXPIRY, looks
 from keyman.core.policy import fraction
-from keyman.core.situation import Situation
+from keyman.core.situation import NEITHER_ACCEPTED, Situation
 from keyman.core.steps import Abandon, Accept, Request
 
 NO_OVERLAP = timedelta(0)
@@ -301,6 +301,9 @@ def clock_moved(c: Credential, by: timedelta) -> Credential:
     for v in c.all_at(Stage.PREVIOUS):
         if v.replaced_at is not None and by > NO_TIME:
             c = c.with_version(v.number, replaced_at=v.replaced_at + by)
+    for v in c.versions:
+        if v.given_up == NEITHER_ACCEPTED and v.probed_at is not None:
+            c = c.with_version(v.number, probed_at=v.probed_at + by)
     for v in c.versions if c.spec.mints else ():
         if v.expires_at is not None and v.revoked_at is None:
             issued = v.issued_at + by if v.issued_at else None

@@ -194,7 +194,7 @@ BUGS = (
     Bug(
         "two refusals at once are believed, and a slot is filled",
         "I5",
-        ((ROTATION, "    if s.believed_again_at:\n", "    if False:\n"),),
+        ((ROTATION, "    if s.patient_until:\n", "    if False:\n"),),
         begin="turn#8:report",
         since=38,
     ),
