@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from keyman import errors
@@ -36,6 +37,7 @@ from keyman.core.picture import GONE, SAME_EXPIRY
 from keyman.providers.protocol import Created, Issued, Lookup
 from keyman.vendors.network import Network
 from keyman.vendors.oci import Service
+from keyman.vendors.oci_etags import newer, unless_changed
 from keyman.vendors.oci_iam import management_statement
 from keyman.vendors.oci_identity import Auth, Identity
 from keyman.vendors.oci_keys import (
@@ -60,7 +62,6 @@ from keyman.vendors.oci_probe import Probe, Seen
 
 T = TypeVar("T")
 PAGES = 1000
-USED_MEANWHILE = 5  # times that a key may be used between a look and a change
 # A refusal with one of these may be about the state that something is in, so it is looked into.
 UNCLEAR = frozenset({400, 404, 409})
 SETTLED = frozenset({"ACTIVE", "INACTIVE"})  # life cycles of a key that is not being changed
@@ -187,16 +188,17 @@ class OciGenai:
         tags = {**before.tags, OWNER_TAG: f"{owner}:{epoch}"}
         body = UpdateApiKeyDetails(freeform_tags=tags, defined_tags=before.defined_tags)
 
-        def tag(etag: str | None) -> dict[str, Any]:
-            return self._service.call(
+        def tag(etag: str | None) -> str | None:
+            self._service.call(
                 f"tag {key.handle} as ours",
                 lambda client: client.update_api_key(key.handle, body, **_if(etag)),
                 lambda data, _: about(data, key.handle),
                 changes=True,
             )
+            return etag
 
-        self._unless_changed(before, before.key.etag, tag)
-        return self._refuses(before)
+        look = partial(self._look, key.handle)
+        return self._refuses(before, unless_changed(tag, before.key.etag, before, look))
 
     def create(self, wish: Version, standby_expires_at: datetime) -> Created:
         """Make a key, or find the one that an earlier try at the same wish made."""
@@ -209,23 +211,25 @@ class OciGenai:
         the secret no more.
         """
         place = _slot_of(wish)
-
-        def renew(etag: str | None) -> Issued:
-            return self._renew(wish, place, etag, token=wish.attempt)
-
         try:
-            return self._unless_changed(self._observed.get(place.handle), etag, renew)
+            return self._unless_changed(
+                place,
+                etag,
+                lambda known: self._renew(wish, place, known, token=wish.attempt),
+                unused=place.slot,
+            )
         except (Refused, Collided) as refusal:
             if refusal.status not in UNCLEAR:
                 raise
             failure = refusal
-        key = self._look(place.handle).key
-        if _may_go_again(wish, key, failure):
+        after = self._look(place.handle)
+        if _may_go_again(wish, after.key, failure):
+            known = newer(etag, self._observed.get(place.handle), after, place.slot)
             try:
-                return self._renew_again(wish, place, etag, key)
+                return self._renew_again(wish, place, known, after)
             except (Refused, Collided) as refusal:
                 failure = refusal
-        raise self._verdict(wish, key, failure)
+        raise self._verdict(wish, after.key, failure)
 
     def activate(self, place: Place, etag: str | None) -> None:
         self._set(place, State.ACTIVE, etag, enough=frozenset({State.ACTIVE.value}))
@@ -244,7 +248,8 @@ class OciGenai:
                 hint="fill or activate another slot first: `keyman rotate NAME`",
             )
         off = GONE | {State.INACTIVE.value}
-        self._set(place, State.INACTIVE, etag or before.key.etag, enough=off)
+        known = etag or before.key.etag
+        self._set(place, State.INACTIVE, known, enough=off, unused=place.slot)
 
     def revoke(self, place: Place, etag: str | None) -> None:
         """Destroy the secret in the slot."""
@@ -274,24 +279,18 @@ class OciGenai:
         )
 
     def _unless_changed(
-        self, before: Picture | None, etag: str | None, change: Callable[[str | None], T]
+        self,
+        place: Place,
+        etag: str | None,
+        change: Callable[[str | None], T],
+        *,
+        before: Picture | None = None,
+        unused: str | None = None,
     ) -> T:
-        """Change the key if it is as it was seen, however often it was used since.
-
-        Oracle does not say what moves an etag. Where each use of a secret does, a key in service
-        would never be as it was.
-        """
-        for _ in range(USED_MEANWHILE):
-            try:
-                return change(etag)
-            except Collided as refusal:
-                if refusal.status != 412 or before is None or before.key.etag != etag:
-                    raise
-                after = self._look(before.key.handle)
-                if after.key.etag == etag or after.apart_from_use != before.apart_from_use:
-                    raise
-                before, etag = after, after.key.etag
-        return change(etag)
+        """As it was observed, or looked like `before`."""
+        known = before or self._observed.get(place.handle)
+        look = partial(self._look, place.handle)
+        return unless_changed(change, etag, known, look, unused=unused)
 
     def _pages(self, within: str | None = None) -> Iterator[Listed]:
         page: str | None = None
@@ -318,16 +317,16 @@ class OciGenai:
     def _stranger(self, item: Any) -> bool:
         return stranger(item, self._made_for, (self._spec.key_id, *self._observed))
 
-    def _refuses(self, before: Picture) -> bool:
-        """Would a call that an earlier owner sent be refused?
+    def _refuses(self, before: Picture, etag: str | None) -> bool:
+        """Would a call that an earlier owner sent with that etag be refused?
 
         Setting an active slot active with the old etag shows it, and does nothing otherwise.
         """
-        if not before.key.etag or not before.active:
+        if not etag or not before.active:
             return False
         place = Place(before.key.handle, before.active[0])
         try:
-            self._put(place, State.ACTIVE, before.key.etag)
+            self._put(place, State.ACTIVE, etag)
         except Collided as refusal:
             return refusal.status == 412
         except errors.ProviderFailed:
@@ -413,14 +412,14 @@ class OciGenai:
             return failure
         return errors.SlotRefused(f"{failure.message}; the slot is {slot.state}")
 
-    def _renew_again(self, wish: Version, place: Place, etag: str | None, key: KeySeen) -> Issued:
+    def _renew_again(self, wish: Version, place: Place, etag: str | None, seen: Picture) -> Issued:
         """Once more after a conflict, which may have been one of that moment only.
 
         With a token of its own, the same at each try: OCI might keep the refusal with the first.
         Whether an inactive slot can be renewed is not documented; an active one can.
         """
         token = f"again-{wish.attempt}"
-        slot = key.slot(place.slot)
+        slot = seen.key.slot(place.slot)
         if slot is None or slot.state != State.INACTIVE:
             return self._renew(wish, place, etag, token=token)
 
@@ -428,15 +427,27 @@ class OciGenai:
             fresh = told or self._look(place.handle).key.etag
             return self._renew(wish, place, fresh, token=token)
 
-        return self._switched_on(place, etag, renew)
+        return self._switched_on(place, etag, renew, seen)
 
-    def _switched_on(self, place: Place, etag: str | None, act: Callable[[str | None], T]) -> T:
+    def _switched_on(
+        self,
+        place: Place,
+        etag: str | None,
+        act: Callable[[str | None], T],
+        before: Picture | None = None,
+    ) -> T:
         """Do what may need an active slot, and switch it off again if that was not done.
 
         `act` takes the etag, if OCI told it. Where no answer came the slot stays on: it may have
         been done. So it does if somebody else has changed the key since.
         """
-        told = self._put(place, State.ACTIVE, etag)
+        told = self._unless_changed(
+            place,
+            etag,
+            lambda known: self._put(place, State.ACTIVE, known),
+            before=before,
+            unused=place.slot,
+        )
         try:
             return act(told)
         except (errors.Rejected, errors.RetryLater) as refusal:
@@ -446,14 +457,23 @@ class OciGenai:
                 self._put(place, State.INACTIVE, told)
         raise failure
 
-    def _set(self, place: Place, state: State, etag: str | None, *, enough: frozenset[str]) -> None:
+    def _set(
+        self,
+        place: Place,
+        state: State,
+        etag: str | None,
+        *,
+        enough: frozenset[str],
+        unused: str | None = None,
+    ) -> None:
         """Set, and look only where OCI objects: setting what is so may be a conflict.
 
         Not before: a lagging picture would show what the slot was before its secret was made.
         """
         try:
-            before = self._observed.get(place.handle)
-            self._unless_changed(before, etag, lambda seen: self._put(place, state, seen))
+            self._unless_changed(
+                place, etag, lambda known: self._put(place, state, known), unused=unused
+            )
             return
         except (Refused, Collided) as refusal:
             if refusal.status not in UNCLEAR:

@@ -56,10 +56,12 @@ class Picture:
     defined_tags: dict[str, Any] | None
     compartment: str | None = None
 
-    @property
-    def apart_from_use(self) -> Picture:
-        """The same without what changes whenever a secret of it is used."""
-        slots = tuple(replace(slot, last_used_at=None) for slot in self.key.slots)
+    def apart_from_use(self, unused: str | None) -> Picture:
+        """The same without what changes whenever a secret is used, but the one in that slot."""
+        slots = tuple(
+            slot if slot.name == unused else replace(slot, last_used_at=None)
+            for slot in self.key.slots
+        )
         return replace(self, key=replace(self.key, slots=slots, etag=None))
 
     @property

@@ -18,12 +18,12 @@ import pytest
 from keyman import errors
 from keyman.clock import new_id
 from keyman.core.model import Place, Secret, State, Verdict, Version
-from keyman.providers.oci_genai import USED_MEANWHILE
 from keyman.providers.protocol import Issued
 from keyman.sandbox.behaviour import Behaviour
 from keyman.sandbox.faults import Effect, Fault
 from keyman.sandbox.keys import ApiKey
 from keyman.sandbox.oci_genai import COMPARTMENT
+from keyman.vendors.oci_etags import MOVED_BY_USE
 from keyman.vendors.oci_iam import KNOWN_REGIONS, base_url, policy_statements
 from keyman.vendors.oci_identity import KINDS as AUTH_KINDS
 from keyman.vendors.oci_keys import OWNER_TAG, picture
@@ -433,9 +433,9 @@ def test_what_changed_meanwhile_is_looked_at_again(oci: World, verb: str) -> Non
     assert oci.slot(handle, "key-two")["state"] == before
 
 
-def use(oci: World, handle: str) -> None:
-    """A call of somebody's with the first slot's secret."""
-    oci.sandbox.cloud.keys[handle].slots[0].secret.uses.append(datetime.now(UTC))
+def use(oci: World, handle: str, slot: int = 0) -> None:
+    """A call of somebody's with that slot's secret."""
+    oci.sandbox.cloud.keys[handle].slots[slot].secret.uses.append(datetime.now(UTC))
 
 
 def use_before_changes(oci: World, handle: str, times: int, patch: pytest.MonkeyPatch) -> None:
@@ -485,6 +485,61 @@ def test_one_that_was_used_and_changed_is_not() -> None:
         assert oci.holds(handle, "key-two", old["key-two"])
 
 
+@pytest.mark.parametrize("verb", ["issue", "retire"])
+def test_nor_is_a_slot_that_is_to_go_and_was_used(verb: str) -> None:
+    with world(BY_USE) as oci:
+        handle, old = oci.made_by_hand()
+        wished: Any = oci.wish("key-two", handle)
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use(oci, handle, slot=1)
+        with pytest.raises(errors.RetryLater):
+            getattr(oci.usual, verb)(wished if verb == "issue" else wished.place, seen.etag)
+        assert oci.holds(handle, "key-two", old["key-two"])
+        assert oci.slot(handle, "key-two")["state"] == "ACTIVE"
+
+
+def test_no_change_is_made_without_its_condition_where_a_look_shows_no_etag() -> None:
+    with world(BY_USE) as oci:
+        handle, old = oci.made_by_hand()
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use(oci, handle)
+        oci.sandbox.cloud.behaviour = replace(BY_USE, etag_on_get=False)
+        with pytest.raises(errors.RetryLater):
+            oci.usual.issue(oci.wish("key-two", handle), seen.etag)
+        assert oci.holds(handle, "key-two", old["key-two"])
+
+
+def test_a_look_that_fails_says_nothing_of_the_change(oci: World) -> None:
+    handle, old = oci.made_by_hand()
+    [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+    oci.sandbox.console.update(handle, {}, {"freeformTags": {"by": "hand"}})
+    oci.sandbox.faults.add(Fault("incorrect_state", "GetApiKey", count=1))
+    with pytest.raises(errors.RetryLater):
+        oci.usual.issue(oci.wish("key-two", handle), seen.etag)
+    assert [call.status for call in oci.sandbox.calls("RenewApiKey")] == [412]
+    assert oci.holds(handle, "key-two", old["key-two"])
+
+
+def test_a_use_within_a_claim_is_no_proof_of_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(replace(BY_USE, etag_changed_by_tags=False)) as oci:
+        handle, _ = oci.made_by_hand()
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use_before_changes(oci, handle, 1, monkeypatch)
+        assert not oci.usual.claim(seen, "here", 1)
+
+
+def test_an_inactive_slot_of_a_key_in_service_is_filled_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with world(replace(BY_USE, renew_inactive=409)) as oci:
+        handle, _ = oci.made_by_hand()
+        oci.sandbox.console.set_state(handle, "key-two", "INACTIVE")
+        [seen] = oci.usual.observe((handle,), datetime.now(UTC)).keys
+        use_before_changes(oci, handle, 1, monkeypatch)
+        new = oci.usual.issue(oci.wish("key-two", handle), seen.etag)
+        assert oci.holds(handle, "key-two", new.secret)
+
+
 def test_a_key_that_is_used_all_the_time_is_left_for_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -495,7 +550,7 @@ def test_a_key_that_is_used_all_the_time_is_left_for_later(
         with pytest.raises(errors.RetryLater):
             oci.usual.issue(oci.wish("key-two", handle), seen.etag)
         assert oci.holds(handle, "key-two", old["key-two"])
-        assert len(oci.sandbox.calls("RenewApiKey")) == USED_MEANWHILE + 1
+        assert len(oci.sandbox.calls("RenewApiKey")) == MOVED_BY_USE + 1
 
 
 def test_a_claim_keeps_the_tags_of_others(oci: World) -> None:
