@@ -23,7 +23,7 @@ from keyman.core.model import (
     Spec,
     Stage,
 )
-from keyman.core.policy import WISH_LIVES
+from keyman.core.policy import WISH_LIVES, Verification
 from keyman.core.rotation import next_step
 from keyman.core.situation import NEITHER_ACCEPTED
 from keyman.core.steps import (
@@ -120,6 +120,7 @@ RETURNS = replace(
     successes=20,
     verified_at=at(-0.1),
 )
+UNPROVEN = replace(SPEC, policy=replace(POLICY, verify=Verification(successes=0)))
 SHUT_BEFORE = replace(SHUT, examined_at=at(-0.2))
 THREE = seen(looks(STAYS), looks(SHUT), minutes=-0.3)
 WORN = replace(FILLED, refusals=1, probe_from=at(-2), probed_at=at(-0.5))
@@ -662,6 +663,18 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         Wait(at(0.625), PATIENT),
     ),
     (
+        "and of several tries the last one counts",
+        credential(STAYS, SHUT, TOGETHER, replace(TOGETHER, number=4, probed_at=at(-20))),
+        BOTH_GOOD,
+        Wait(at(0.625), PATIENT),
+    ),
+    (
+        "what was never asked is waited for in vain",
+        credential(STAYS, SHUT, replace(TOGETHER, probed_at=None)),
+        BOTH_GOOD,
+        asked(REFUSED, "one"),
+    ),
+    (
         "its end is not slept through",
         credential(STAYS, SHUT, replace(TOGETHER, probed_at=at(-4.5))),
         BOTH_GOOD,
@@ -725,6 +738,18 @@ TABLE: list[tuple[str, Credential, Observed | None, Step]] = [
         credential(STAYS, SHUT, RETURNS),
         THREE,
         Promote(RETURNS),
+    ),
+    (
+        "at the latest when the earlier one was accepted",
+        credential(STAYS, replace(SHUT, examined_at=RETURNS.verified_at), RETURNS),
+        THREE,
+        Promote(RETURNS),
+    ),
+    (
+        "not where nothing is to be proven",
+        credential(STAYS, SHUT_BEFORE, bare := replace(RETURNS, verified_at=None), spec=UNPROVEN),
+        THREE,
+        Promote(bare),
     ),
     (
         "not if it was never refused",

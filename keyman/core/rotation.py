@@ -296,10 +296,11 @@ def _ask_the_refused(s: Situation, v: Version) -> Step | None:
     """Where inference refused an earlier secret too at first, the current one may be accepted by
     now like that: it then keeps its overlap, which what is dead has not.
     """
-    current = s.current
     if v.carries is None or not v.refusals or not s.refused_though_shown:
         return None
-    if current is None or not current.stored or v.verified_at is None:
+    current = s.current
+    assert current
+    if not current.stored or v.verified_at is None:
         return None
     asked = current.examined_at is not None and current.examined_at >= v.verified_at
     return None if asked else Examine(current)

@@ -256,9 +256,8 @@ class Situation(Picture):
         return [w for w in self.versions if w.carries == v.number and w.given_up]
 
     def _refused_like_the_current(self, v: Version) -> bool:
-        """Tried, and refused by an inference that refused the current secret as well."""
-        tries = self._tries(v)
-        return bool(tries) and all(w.given_up == NEITHER_ACCEPTED for w in tries)
+        """Wherever it was tried, did inference refuse the current secret as well?"""
+        return all(w.given_up == NEITHER_ACCEPTED for w in self._tries(v))
 
     def _was_refused(self, v: Version) -> bool:
         """Was it refused, and not just like a current secret that is accepted again by now?"""
@@ -273,9 +272,10 @@ class Situation(Picture):
         whichever is overwritten may be the one that works again in a moment. What a person ordered
         doesn't wait for that.
         """
-        v = self.current
-        if v is None or not self.refused_though_shown:
+        if not self.refused_though_shown:
             return None
+        v = self.current
+        assert v
         ordered = self.c.order_of(OrderKind.ROTATE, OrderKind.NEW_KEY)
         if v.compromised or not v.stored or v.restored_at or ordered:
             return None
