@@ -77,6 +77,7 @@ def test_what_once_broke(fault: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_power_cut_takes_nothing_that_was_acknowledged_and_weaknesses_are_found() -> None:
     said = ran("tests.disk.power_cuts", "--count", "30")
     assert said["broken"] == 0

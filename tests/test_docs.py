@@ -134,6 +134,7 @@ def test_every_option_that_a_page_mentions_exists(page: Path) -> None:
 OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
+@pytest.mark.slow
 @each_page
 def test_every_other_command_that_a_page_shows_exists(page: Path) -> None:
     """`make TARGET`, and `python -m MODULE` with options that its --help knows."""

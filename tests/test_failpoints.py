@@ -80,18 +80,21 @@ def test_killed_anywhere_it_goes_on(places: Folders) -> None:
     assert plan.killed.total() >= 8
 
 
+@pytest.mark.slow
 def test_who_was_paused_finds_everything_shut(places: Folders) -> None:
     for history, woken in zombies.woken_often(places, dice(), 2, ("plain",)):
         assert woken.at, str(history)
         assert not woken.broken, (str(history), woken.broken)
 
 
+@pytest.mark.slow
 def test_an_older_home_is_not_believed(places: Folders) -> None:
     life = restores.instants(places, "plain")
     for pair in list(restores.pairs("plain", len(life)))[7::140]:
         assert not restores.restored(places, life, pair), str(pair)
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_ends_nothing_early(places: Folders) -> None:
     for step in clocks.steps(places.machine, dice(), 12):
         assert not clocks.lived(places.machine, step).broken, str(step)

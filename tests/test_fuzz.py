@@ -84,6 +84,7 @@ def test_the_api_answers_as_its_document_says() -> None:
     assert {"owner: 200", "client: 200", "client: 403", "no token: 401"} <= counts.keys()
 
 
+@pytest.mark.slow
 def test_a_planted_bug_of_the_api_is_caught() -> None:
     broken = list[str]()
     with api_world.world() as there:

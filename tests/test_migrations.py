@@ -162,6 +162,7 @@ def die_after(path: Path, statements: int) -> None:
     migrate.upgrade(engine)
 
 
+@pytest.mark.slow
 def test_two_upgrades_at_once_are_one(tmp_path: Path) -> None:
     path = tmp_path / "keyman.db"
     sqlite.make_file(path)
@@ -218,6 +219,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(tmp_path: Path, late
     assert "9998 is newer" in run(open_it, url)
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_would_leave_strays_is_not_made(tmp_path: Path, later: Path) -> None:
     url = f"sqlite:///{tmp_path}/keyman.db"
     assert run(SAVE, url) == ""

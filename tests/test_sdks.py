@@ -390,6 +390,7 @@ def langchain_async() -> Iterator[Call]:
 PROVIDED = [openai_sync, openai_async, langchain_sync, langchain_async]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", PROVIDED)
 def test_a_client_with_a_provider_goes_through_rotations(
     place: Home, made: Callable[[], AbstractContextManager[Call]]
@@ -441,6 +442,7 @@ def langchain_with_auth(library: Any) -> Iterator[Call]:
         yield lambda: str(one.invoke("hi").content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: str(library.__name__))
 @pytest.mark.parametrize("made", [openai_with_auth, openai_with_auth_async, langchain_with_auth])
 def test_a_client_with_auth_outlives_a_secret_that_somebody_destroyed(

@@ -171,6 +171,7 @@ def test_before_the_first_start_there_is_nothing_to_back_up(
     assert not place.state.exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_earlier_backup_and_no_remains(
     place: Home, backup: Path, words: tuple[str, ...]
 ) -> None:
@@ -400,6 +401,7 @@ def test_a_secret_by_hand_waits_for_a_person_s_word(
     assert place.keyman("get", "partner", "--previous").status == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "status"), [("genai", 2), ("nobody", 3)])
 def test_a_person_s_word_counts_only_where_no_provider_can_be_asked(
     place: Home, backup: Path, words: tuple[str, ...], name: str, status: int

@@ -205,6 +205,7 @@ def test_a_token_is_nowhere_but_on_standard_output(place: Home, port: int) -> No
             assert token.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

@@ -139,6 +139,7 @@ def test_not_promoted_in_time(begun: Home) -> None:
     assert mistakes(done.json, RECEIPT) == []
 
 
+@pytest.mark.slow
 def test_the_order_that_had_to_wait_is_carried_out(begun: Home) -> None:
     begun.keyman("rotate", "genai", "--overlap", "1s")
     assert receipt(begun, "rotate", "genai")["to"]["version"] == 3

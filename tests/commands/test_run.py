@@ -259,6 +259,7 @@ def test_what_no_environment_can_hold_is_refused(kept: Home) -> None:
 # Signals.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", [[], ["--restart"]], ids=["once", "restart"])
 def test_signals_pass_through_once_each(telling: Home, restart: list[str]) -> None:
     with running(telling, *restart, "--", *tells(telling)) as process:

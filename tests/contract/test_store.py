@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -75,12 +75,19 @@ class Place:
         return self.opened[-1]
 
 
-@pytest.fixture(params=sorted(KINDS))
+def _each_of(kinds: Iterable[str]) -> list[Any]:
+    """The imitated clouds have suites of their own: theirs is not the quickest word."""
+    clouds = ("aws-secrets-manager", "oci-vault")
+    marks = {kind: [pytest.mark.slow] if kind in clouds else [] for kind in kinds}
+    return [pytest.param(kind, marks=marks[kind]) for kind in sorted(kinds)]
+
+
+@pytest.fixture(params=_each_of(KINDS))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield from _place_of(request)
 
 
-@pytest.fixture(params=sorted(set(KINDS) - {"memory"}))
+@pytest.fixture(params=_each_of(set(KINDS) - {"memory"}))
 def durable(request: pytest.FixtureRequest) -> Iterator[Place]:
     """As `place`, of the kinds that outlive a process."""
     yield from _place_of(request)

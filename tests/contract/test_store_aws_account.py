@@ -25,6 +25,8 @@ from tests.contract.places.aws_secrets_manager import REGION, moto
 from tests.contract.store_process import ROOT
 from tests.serving.tcp_world import Authority
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:

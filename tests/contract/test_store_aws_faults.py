@@ -14,6 +14,8 @@ from tests.contract.aws_world import CANARY, PENDING, PREVIOUS, World, failing, 
 from tests.contract.aws_world import world as aws_world
 from tests.contract.places.aws_secrets_manager import moto
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:

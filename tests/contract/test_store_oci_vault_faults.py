@@ -21,6 +21,8 @@ from keyman.stores.oci_vault import OciVault
 from keyman.stores.oci_vault_changes import NOTHING_YET
 from tests.contract.oci_vault_world import READS, WRITES, World, lived, opened_in, well_lived
 
+pytestmark = pytest.mark.slow
+
 CANARY = "sk-canary-of-the-vault-0123456789"
 
 

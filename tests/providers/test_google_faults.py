@@ -20,9 +20,15 @@ from keyman.vendors.google_outcomes import Answer, meaning
 from keyman.vendors.google_refusals import Asked, Hop
 from tests.providers.google_world import HOPS, World, world
 
-ON_THE_WAY = [(kind, hop) for kind, hops in HOPS.items() for hop in hops if kind != "adc"]
-GOOGLES = [(kind, hop) for kind, hop in ON_THE_WAY if kind != "metadata"]
-IAM = [(kind, hop) for kind, hop in ON_THE_WAY if hop == "GenerateAccessToken"]
+ON_THE_WAY = [
+    # Two kinds in two hops: who has little time hears of each kind once.
+    pytest.param(kind, hop, marks=pytest.mark.slow if kind == "impersonate" else [])
+    for kind, hops in HOPS.items()
+    for hop in hops
+    if kind != "adc"
+]
+GOOGLES = [way for way in ON_THE_WAY if way.values[0] != "metadata"]
+IAM = [way for way in ON_THE_WAY if way.values[1] == "GenerateAccessToken"]
 _T = '"access_token": "ya29.canary", "accessToken": "ya29.canary"'
 GARBAGE = (
     *("{}", "null", "[]", '"yes"', "<html>", "\xff", "9" * 5000, "[" * 5000, "[{}, {}]"),
