@@ -231,10 +231,10 @@ class Cloud:
         key.stale = Stale(before, self.behaviour.stale_reads, until)
 
     def etag_of(self, key: ApiKey) -> str:
-        """As it is told and compared."""
+        """As it is told and compared. Replaced secrets count too, so that no etag returns."""
         if not self.behaviour.etag_moved_by_use:
             return key.etag
-        return f"{key.etag}-{sum(len(slot.secret.uses) for slot in key.slots)}"
+        return f"{key.etag}-{sum(len(s.uses) for s in self.secrets.values() if s.key_id == key.id)}"
 
     def _etag(self) -> str:
         return f"{self.dice.getrandbits(128):032x}"

@@ -278,6 +278,15 @@ def test_use_changes_the_etag_or_not(world_of: Worlds, answer: bool) -> None:
     assert found == (412 if answer else 200)
 
 
+def test_an_etag_that_was_left_does_not_return(world_of: Worlds) -> None:
+    world = world_of(etag_moved_by_use=True, etag_changed_by_actions=False)
+    made = world.create()
+    before = etag(world, made)
+    world.ask(made.keys[0].key)
+    world.renew(made, "key-one")
+    assert etag(world, made) != before
+
+
 @pytest.mark.parametrize("answer", [True, False])
 def test_actions_heed_if_match_or_not(world_of: Worlds, answer: bool) -> None:
     world = world_of(if_match_on_actions=answer)
